@@ -1,0 +1,1 @@
+//! Benchmarks with raw controls in the same run.

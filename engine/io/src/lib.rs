@@ -1,0 +1,1 @@
+//! The I/O seam of Highwater: files and sockets by submission and completion.

@@ -1,0 +1,1 @@
+//! One thread per core: shards, mailboxes, timers.

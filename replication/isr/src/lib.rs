@@ -1,0 +1,2 @@
+//! The replica state machine: high watermark, ISR, epochs; pure.
+#![forbid(unsafe_code)]

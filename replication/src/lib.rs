@@ -1,0 +1,2 @@
+//! Leader/follower replication of engine logs by an ISR state machine.
+#![forbid(unsafe_code)]

@@ -1,0 +1,2 @@
+//! A simulated disk, network, clock and scheduler.
+#![forbid(unsafe_code)]

@@ -1,0 +1,2 @@
+//! Looks inside Kafka-format log directories: dump, verify.
+#![forbid(unsafe_code)]

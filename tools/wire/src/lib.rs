@@ -1,0 +1,2 @@
+//! Kafka's wire protocol: frames, versions, bounds.
+#![forbid(unsafe_code)]
