@@ -1,0 +1,2 @@
+//! The CPU paths.
+fn main() {}

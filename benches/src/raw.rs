@@ -1,0 +1,172 @@
+//! Raw controls: the same bytes, moved by the plainest code that the kernel allows.
+
+use std::fs::{File, OpenOptions};
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use hdrhistogram::Histogram;
+
+/// What a control took.
+#[derive(Clone, Copy, Debug)]
+pub struct Took {
+    /// Bytes moved.
+    pub bytes: u64,
+    /// Wall time, the final sync included.
+    pub wall: Duration,
+    /// CPU time of the process.
+    pub cpu: Duration,
+}
+
+impl Took {
+    /// Gigabytes (10^9) per second.
+    pub fn rate(&self) -> f64 {
+        self.bytes as f64 / 1e9 / self.wall.as_secs_f64()
+    }
+
+    /// CPU seconds per gigabyte.
+    pub fn cpu_per_gb(&self) -> f64 {
+        self.cpu.as_secs_f64() / (self.bytes as f64 / 1e9)
+    }
+}
+
+/// Times `work`, which moves `bytes`.
+pub fn timed(bytes: u64, work: impl FnOnce()) -> Took {
+    let (wall, cpu) = (Instant::now(), crate::cpu_time::process());
+    work();
+    Took { bytes, wall: wall.elapsed(), cpu: crate::cpu_time::process() - cpu }
+}
+
+/// Block-aligned bytes that are not all alike.
+pub struct Aligned {
+    memory: Vec<u8>,
+    start: usize,
+    len: usize,
+}
+
+impl Aligned {
+    /// `len` bytes, aligned to 4 KiB, touched.
+    pub fn new(len: usize) -> Aligned {
+        let mut memory = vec![0u8; len + 4096];
+        let start = memory.as_ptr().align_offset(4096);
+        for (i, byte) in memory.iter_mut().enumerate() {
+            *byte = (i.wrapping_mul(2_654_435_761) >> 13) as u8;
+        }
+        Aligned { memory, start, len }
+    }
+
+    /// The bytes.
+    pub fn bytes(&self) -> &[u8] {
+        &self.memory[self.start..self.start + self.len]
+    }
+}
+
+fn open(path: &Path, direct: bool) -> File {
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create(true).truncate(false);
+    if direct {
+        options.custom_flags(libc::O_DIRECT);
+    }
+    options.open(path).unwrap_or_else(|e| panic!("cannot open {}: {e}", path.display()))
+}
+
+/// Writes zeros over `len` bytes of a new file and syncs: written blocks.
+pub fn write_zeros(path: &Path, len: u64) {
+    let file = open(path, true);
+    let zeros = Aligned { memory: vec![0u8; (1 << 20) + 4096], start: 0, len: 1 << 20 };
+    let start = zeros.memory.as_ptr().align_offset(4096);
+    let zeros = &zeros.memory[start..start + zeros.len];
+    allocate(&file, len);
+    for at in (0..len).step_by(zeros.len()) {
+        file.write_all_at(&zeros[..zeros.len().min((len - at) as usize)], at).expect("writing zeros");
+    }
+    file.sync_all().expect("syncing zeros");
+}
+
+/// Reserves blocks without writing them: unwritten extents.
+pub fn allocate(file: &File, len: u64) {
+    // SAFETY: a plain call on an open descriptor.
+    let result = unsafe { libc::fallocate(file.as_raw_fd(), 0, 0, len as libc::off_t) };
+    assert_eq!(result, 0, "fallocate: {}", std::io::Error::last_os_error());
+}
+
+/// `pwrite` of `size` bytes at a time to a new, growing file, then `fdatasync`.
+pub fn growing(path: &Path, size: usize, total: u64) -> Took {
+    let _ = std::fs::remove_file(path);
+    let (file, data) = (open(path, false), Aligned::new(size));
+    timed(total, || {
+        for at in (0..total).step_by(size) {
+            file.write_all_at(data.bytes(), at).expect("pwrite");
+        }
+        file.sync_data().expect("fdatasync");
+    })
+}
+
+/// `O_DIRECT` writes through a ring at `depth`, over what the file has, then `fdatasync`. With `crc`, each
+/// write's bytes are checksummed in `crc_size` pieces first, as an appender has to.
+pub fn direct(path: &Path, size: usize, depth: usize, total: u64, crc: Option<&dyn Fn(&[u8])>) -> Took {
+    let file = open(path, true);
+    let buffers: Vec<Aligned> = (0..depth).map(|_| Aligned::new(size)).collect();
+    let mut ring: io_uring::IoUring = io_uring::IoUring::builder()
+        .setup_single_issuer()
+        .setup_defer_taskrun()
+        .build(64)
+        .expect("a ring");
+    let vectors: Vec<libc::iovec> = buffers
+        .iter()
+        .map(|b| libc::iovec { iov_base: b.bytes().as_ptr() as *mut _, iov_len: size })
+        .collect();
+    // SAFETY: the buffers outlive the ring's use of them: both end with this function, after all completions.
+    unsafe { ring.submitter().register_buffers(&vectors).expect("registering buffers") };
+    ring.submitter().register_files(&[file.as_raw_fd()]).expect("registering the file");
+    timed(total, || {
+        let (mut at, mut in_flight) = (0u64, 0usize);
+        let mut free: Vec<usize> = (0..depth).collect();
+        while at < total || in_flight > 0 {
+            while let (true, Some(slot)) = (at < total, free.pop()) {
+                if let Some(crc) = crc {
+                    crc(buffers[slot].bytes());
+                }
+                let entry = io_uring::opcode::WriteFixed::new(
+                    io_uring::types::Fixed(0),
+                    buffers[slot].bytes().as_ptr(),
+                    size as u32,
+                    slot as u16,
+                )
+                .offset(at)
+                .build()
+                .user_data(slot as u64);
+                // SAFETY: the entry's buffer and file outlive its completion, which this loop waits for.
+                unsafe { ring.submission().push(&entry).expect("room in the ring") };
+                at += size as u64;
+                in_flight += 1;
+            }
+            ring.submit_and_wait(1).expect("submit");
+            for done in ring.completion() {
+                assert_eq!(done.result(), size as i32, "a direct write of {size} bytes");
+                free.push(done.user_data() as usize);
+                in_flight -= 1;
+            }
+        }
+        file.sync_data().expect("fdatasync");
+    })
+}
+
+/// A histogram of nanoseconds up to a minute.
+pub fn histogram() -> Histogram<u64> {
+    Histogram::new_with_bounds(1, 60_000_000_000, 3).expect("bounds")
+}
+
+/// One writer: `pwrite` of `size` bytes into written blocks, then `fdatasync`, `count` times.
+pub fn durable(path: &Path, size: usize, count: u64) -> Histogram<u64> {
+    let (file, data) = (open(path, false), Aligned::new(size));
+    let mut latencies = histogram();
+    for i in 0..count {
+        let start = Instant::now();
+        file.write_all_at(data.bytes(), i * size as u64).expect("pwrite");
+        file.sync_data().expect("fdatasync");
+        latencies.record(start.elapsed().as_nanos() as u64).expect("within a minute");
+    }
+    latencies
+}
