@@ -56,15 +56,20 @@
 //! # Ok::<(), highwater_io::IoError>(())
 //! ```
 
+mod affinity;
+mod align;
 pub mod blocking;
 mod buffer;
 mod error;
+mod latch;
 mod memory;
 mod op;
 
+pub use affinity::{allowed_cores, pin_to_core};
 pub use buffer::{Buffer, Chunk, Slice};
 pub use error::{ErrorKind, IoError};
-pub use memory::MemoryIo;
+pub use latch::SyncFault;
+pub use memory::{MemoryDisk, MemoryIo};
 pub use op::{
     Completion, ConnId, DirEntry, EntryKind, FileId, ListenerId, Op, OpenHow, Outcome, Prepared, Token,
 };
