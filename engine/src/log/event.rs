@@ -1,0 +1,60 @@
+//! What a log has to say, in the order in which it happened.
+
+use highwater_base::Offset;
+
+use super::{Fetched, ReadId, TimestampOffset};
+use crate::{LogFailure, ReadError};
+
+/// Something happened to a log; taken with [`crate::Log::poll_event`].
+///
+/// ```
+/// use highwater_base::Offset;
+/// use highwater_engine::LogEvent;
+/// assert!(matches!(LogEvent::Synced(Offset::new(3)), LogEvent::Synced(end) if end.get() == 3));
+/// ```
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum LogEvent {
+    /// A created log is durably there and takes appends.
+    Ready,
+    /// Everything below this offset survives the end of this process.
+    Written(Offset),
+    /// Everything below this offset survives a power cut.
+    Synced(Offset),
+    /// A pending read is done.
+    ReadDone {
+        /// Which.
+        id: ReadId,
+        /// What it gave.
+        result: Result<Fetched, ReadError>,
+    },
+    /// A pending lookup is done.
+    LookupDone {
+        /// Which.
+        id: ReadId,
+        /// What it gave.
+        result: Result<Option<TimestampOffset>, ReadError>,
+    },
+    /// The log start offset has moved, by retention or by [`crate::Log::trim`].
+    Trimmed {
+        /// The log start offset now.
+        log_start: Offset,
+    },
+    /// A truncation or a restart is durably done; the log takes appends again.
+    Truncated {
+        /// The log end offset now.
+        log_end: Offset,
+    },
+    /// The device is full: appends are refused until [`LogEvent::SpaceReturned`].
+    NoSpace,
+    /// Appends are taken again.
+    SpaceReturned,
+    /// The log is closed: everything is durable and its files are as Apache Kafka expects them.
+    Closed,
+    /// The log's directory is renamed away and about to be removed; its name is free again.
+    Deleted,
+    /// The log's directory is gone.
+    Removed,
+    /// The log has failed for good.
+    Failed(LogFailure),
+}
