@@ -1,7 +1,7 @@
 //! What a handler says about a request, and what waits where it could not answer at once.
 
 use highwater_base::ProducerId;
-use highwater_control::{CommandError, Outcome};
+use highwater_control::{Applied, ControlError};
 use highwater_io::Slice;
 use highwater_wire::FetchAnswer;
 use kafka_protocol::messages::ResponseKind;
@@ -45,7 +45,7 @@ pub(crate) enum Reply {
     /// To [`Ctx::call`].
     Partition(PartitionReply),
     /// To [`Ctx::control`].
-    Control(Result<Outcome, CommandError>),
+    Control(Result<Applied, ControlError>),
     /// To [`Ctx::allocate_producer_id`].
     ProducerId(Result<ProducerId, Refusal>),
 }
