@@ -1,0 +1,123 @@
+//! Snappy, as snappy-java ("xerial") frames it, or as one raw block.
+
+/// Eight bytes of magic, a version and the least version that can read it.
+pub(super) const XERIAL_HEADER: usize = 16;
+pub(super) const XERIAL_MAGIC: [u8; 8] = [0x82, b'S', b'N', b'A', b'P', b'P', b'Y', 0];
+
+/// A copy element of three bytes gives at most 64: no block unpacks to more than this times its size.
+const MOST_EXPANSION: usize = 22;
+
+pub(super) struct Snappy<'a> {
+    blocks: Blocks<'a>,
+    unpacked: Vec<u8>,
+    given: usize,
+}
+
+enum Blocks<'a> {
+    Xerial(&'a [u8]),
+    Raw(&'a [u8]),
+    BadVersion(i32),
+    End,
+}
+
+impl<'a> Snappy<'a> {
+    pub(super) fn new(bytes: &'a [u8]) -> Snappy<'a> {
+        let blocks = match bytes.split_at_checked(XERIAL_HEADER) {
+            Some((header, rest)) if header.starts_with(&XERIAL_MAGIC) => {
+                match i32::from_be_bytes([header[8], header[9], header[10], header[11]]) {
+                    1.. => Blocks::Xerial(rest),
+                    version => Blocks::BadVersion(version),
+                }
+            }
+            _ => Blocks::Raw(bytes),
+        };
+        Snappy { blocks, unpacked: Vec::new(), given: 0 }
+    }
+
+    pub(super) fn read(&mut self, out: &mut [u8]) -> Result<usize, String> {
+        while self.given == self.unpacked.len() {
+            let Some(block) = self.next_block()? else { return Ok(0) };
+            self.unpack(block)?;
+        }
+        let n = out.len().min(self.unpacked.len() - self.given);
+        out[..n].copy_from_slice(&self.unpacked[self.given..self.given + n]);
+        self.given += n;
+        Ok(n)
+    }
+
+    fn next_block(&mut self) -> Result<Option<&'a [u8]>, String> {
+        match self.blocks {
+            Blocks::End => Ok(None),
+            Blocks::BadVersion(version) => Err(format!("xerial version {version}, expected 1 or more")),
+            Blocks::Raw(bytes) => {
+                self.blocks = Blocks::End;
+                Ok(Some(bytes))
+            }
+            Blocks::Xerial([]) => Ok(None),
+            Blocks::Xerial(bytes) => {
+                let (size, rest) = bytes.split_first_chunk::<4>().ok_or("ends inside a block's size")?;
+                let size = i32::from_be_bytes(*size);
+                let (block, rest) = usize::try_from(size)
+                    .ok()
+                    .and_then(|size| rest.split_at_checked(size))
+                    .ok_or_else(|| format!("a block of {size} bytes, {} are left", rest.len()))?;
+                self.blocks = Blocks::Xerial(rest);
+                Ok(Some(block))
+            }
+        }
+    }
+
+    fn unpack(&mut self, block: &[u8]) -> Result<(), String> {
+        let len = snap::raw::decompress_len(block).map_err(|e| e.to_string())?;
+        if len > block.len() * MOST_EXPANSION {
+            return Err(format!("a block of {} bytes claims to unpack to {len}", block.len()));
+        }
+        self.given = 0;
+        self.unpacked.resize(len, 0);
+        let found =
+            snap::raw::Decoder::new().decompress(block, &mut self.unpacked).map_err(|e| e.to_string())?;
+        self.unpacked.truncate(found);
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn unpack(bytes: &[u8]) -> Result<Vec<u8>, String> {
+        let mut snappy = Snappy::new(bytes);
+        let mut out = vec![0; 1000];
+        let mut len = 0;
+        loop {
+            match snappy.read(&mut out[len..])? {
+                0 => return Ok(out[..len].to_vec()),
+                n => len += n,
+            }
+        }
+    }
+
+    #[test]
+    fn one_raw_block_is_read() {
+        let raw = snap::raw::Encoder::new().compress_vec(b"raw block of a plug-in").unwrap();
+        assert_eq!(unpack(&raw).unwrap(), b"raw block of a plug-in");
+    }
+
+    #[test]
+    fn sizes_that_are_not_there_are_refused() {
+        let mut bytes = XERIAL_MAGIC.to_vec();
+        bytes.extend([0, 0, 0, 1, 0, 0, 0, 1]);
+        for size in [-1i32, i32::MIN, i32::MAX, 5] {
+            let mut bytes = bytes.clone();
+            bytes.extend(size.to_be_bytes());
+            bytes.extend([1, 0]);
+            assert!(unpack(&bytes).is_err(), "{size}");
+        }
+        // A block that claims 2^32 - 1 bytes.
+        let mut claim = bytes.clone();
+        claim.extend([0, 0, 0, 6, 0xff, 0xff, 0xff, 0xff, 0x0f, 0]);
+        assert!(unpack(&claim).unwrap_err().contains("claims"));
+        bytes[11] = 0;
+        assert!(unpack(&bytes).unwrap_err().contains("version 0"));
+    }
+}
