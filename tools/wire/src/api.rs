@@ -104,7 +104,7 @@ pub const APIS: [ApiRow; 14] = [
     },
     ApiRow {
         codec_max: 10,
-        note: "no tiered storage: -5 finds nothing, -6 is the log's end",
+        note: "no tiered storage: timestamps -5 and -6 find nothing",
         ..row(Api::ListOffsets, 2, "ListOffsets", (1, 11), 6)
     },
     row(Api::Metadata, 3, "Metadata", (0, 13), 9),
