@@ -57,6 +57,22 @@ pub enum RecordCheck {
     Header,
 }
 
+/// How space is prepared ahead of the write position. No write of the append path extends a file.
+///
+/// ```
+/// assert_eq!(highwater_engine::Preallocate::default(), highwater_engine::Preallocate::Ahead);
+/// ```
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Preallocate {
+    /// In steps that grow with the log's rate, as reserved blocks. The default.
+    #[default]
+    Ahead,
+    /// A whole segment at once, as written blocks (zeros): each byte is written twice, but the second write is
+    /// faster, and a sync of it is a flush of the device without a journal commit. For logs whose latency
+    /// matters more than their space (Kafka's `preallocate=true`).
+    Written,
+}
+
 /// A log's settings.
 ///
 /// ```
@@ -97,6 +113,8 @@ pub struct LogSettings {
     pub producer_expiration_ms: u64,
     /// How much of each arriving batch is looked at. Default the records too.
     pub records: RecordCheck,
+    /// How space is prepared. Default in steps.
+    pub preallocate: Preallocate,
     /// Bypass the page cache where the file system allows it. Default true.
     pub direct: bool,
     /// A checkpoint is written this many milliseconds after something new was synced, if not sooner by
@@ -126,6 +144,7 @@ impl Default for LogSettings {
             timestamp_after_max_ms: 3_600_000,
             producer_expiration_ms: 24 * 3_600_000,
             records: RecordCheck::Records,
+            preallocate: Preallocate::Ahead,
             direct: true,
             checkpoint_ms: 5_000,
             mutant: Mutant::None,

@@ -5,12 +5,13 @@
 //! clock and starts no thread. Files are Apache Kafka's, byte for byte, with a few of our own beside them.
 #![forbid(unsafe_code)]
 
+pub mod batch;
 mod config;
 mod error;
 mod log;
 mod recovery;
 
-pub use config::{Durability, LogSettings, RecordCheck, SettingError, TimestampRule};
+pub use config::{Durability, LogSettings, Preallocate, RecordCheck, SettingError, TimestampRule};
 pub use error::{AppendError, Busy, LogFailure, OpenError, ReadError};
 pub use log::{
     AbortedTransaction, Appended, Fetched, Log, LogEvent, Lookup, OpenHint, Origin, Read, ReadId,
