@@ -9,19 +9,27 @@ use std::sync::Arc;
 
 use highwater_base::BLOCK;
 
+use crate::pool::Home;
+
 /// An allocation aligned to the block. Whoever holds it decides, by type, which part may be written:
 /// a `Buffer` is its only owner; a `Chunk` writes only beyond what any `Slice` of it can see.
 struct Memory {
     at: NonNull<u8>,
     capacity: usize,
-    /// Gives the memory back to a pool, instead of freeing it.
-    home: Option<Home>,
-    /// The index under which the ring knows this memory.
-    registered: Option<u16>,
+    /// The pool, and the slot in it, that gets the memory back; `None` frees it.
+    home: Option<(Arc<Home>, u16)>,
+    /// How a ring knows this memory.
+    registered: Option<Registered>,
 }
 
-/// What to do with pooled memory once nobody holds it.
-type Home = Arc<dyn Fn(NonNull<u8>, u16) + Send + Sync>;
+/// The name of memory that a ring has pinned: good for that ring alone.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Registered {
+    /// Which ring of this process.
+    pub(crate) ring: u32,
+    /// The index in its table.
+    pub(crate) index: u16,
+}
 
 // SAFETY: `Memory` is plain bytes; which thread may write where is decided by its three owners below.
 unsafe impl Send for Memory {}
@@ -41,10 +49,11 @@ impl Memory {
 
 impl Drop for Memory {
     fn drop(&mut self) {
-        match (&self.home, self.registered) {
-            (Some(home), Some(index)) => home(self.at, index),
-            _ => {
-                let layout = Layout::from_size_align(self.capacity, BLOCK as usize).expect("checked when made");
+        match &self.home {
+            Some((home, slot)) => home.give_back(*slot),
+            None => {
+                let layout =
+                    Layout::from_size_align(self.capacity, BLOCK as usize).expect("checked when made");
                 // SAFETY: allocated in `new` with this layout, and nobody else holds it.
                 unsafe { dealloc(self.at.as_ptr(), layout) }
             }
@@ -89,7 +98,10 @@ impl Buffer {
     pub fn spare_mut(&mut self) -> &mut [u8] {
         // SAFETY: inside the allocation, initialised, and the borrow is exclusive.
         unsafe {
-            std::slice::from_raw_parts_mut(self.memory.at.as_ptr().add(self.len), self.memory.capacity - self.len)
+            std::slice::from_raw_parts_mut(
+                self.memory.at.as_ptr().add(self.len),
+                self.memory.capacity - self.len,
+            )
         }
     }
 
@@ -128,16 +140,23 @@ impl Buffer {
         Slice { memory: Shared::Aligned(Arc::new(self.memory)), start: 0, end }
     }
 
-    pub(crate) fn registered(&self) -> Option<u16> {
+    pub(crate) fn registered(&self) -> Option<Registered> {
         self.memory.registered
     }
 
-    /// A buffer over memory that a pool owns; `home` gets it back.
+    /// A buffer over memory that a pool owns.
     ///
     /// # Safety
-    /// `at` is `capacity` initialised bytes, aligned to the block, used by nobody else until `home` is called.
-    pub(crate) unsafe fn pooled(at: NonNull<u8>, capacity: usize, index: u16, home: Home) -> Buffer {
-        Buffer { memory: Memory { at, capacity, home: Some(home), registered: Some(index) }, len: 0 }
+    /// `at` is `capacity` initialised bytes, aligned to the block, which `home` keeps alive and gives to nobody
+    /// else until it gets `slot` back.
+    pub(crate) unsafe fn pooled(
+        at: NonNull<u8>,
+        capacity: usize,
+        home: Arc<Home>,
+        slot: u16,
+        registered: Option<Registered>,
+    ) -> Buffer {
+        Buffer { memory: Memory { at, capacity, home: Some((home, slot)), registered }, len: 0 }
     }
 }
 
@@ -247,7 +266,11 @@ impl Slice {
     /// A part of this view. Panics outside it.
     #[must_use]
     pub fn range(&self, range: Range<usize>) -> Slice {
-        assert!(range.start <= range.end && range.end <= self.len(), "Slice::range: {range:?} of {}", self.len());
+        assert!(
+            range.start <= range.end && range.end <= self.len(),
+            "Slice::range: {range:?} of {}",
+            self.len()
+        );
         Slice { memory: self.memory.clone(), start: self.start + range.start, end: self.start + range.end }
     }
 
@@ -261,7 +284,7 @@ impl Slice {
         self.start == self.end
     }
 
-    pub(crate) fn registered(&self) -> Option<u16> {
+    pub(crate) fn registered(&self) -> Option<Registered> {
         match &self.memory {
             Shared::Aligned(memory) => memory.registered,
             Shared::Plain(_) => None,

@@ -60,7 +60,11 @@ impl IoError {
             libc::EACCES | libc::EPERM => ErrorKind::Denied,
             libc::EIO | libc::EROFS | libc::ENXIO | libc::ENODEV => ErrorKind::Device,
             libc::ECANCELED | libc::EBADF => ErrorKind::Cancelled,
-            libc::ECONNRESET | libc::EPIPE | libc::ECONNABORTED | libc::ENOTCONN | libc::ETIMEDOUT
+            libc::ECONNRESET
+            | libc::EPIPE
+            | libc::ECONNABORTED
+            | libc::ENOTCONN
+            | libc::ETIMEDOUT
             | libc::ECONNREFUSED => ErrorKind::Disconnected,
             libc::EADDRINUSE => ErrorKind::AddressInUse,
             libc::EMFILE | libc::ENFILE | libc::ENOMEM | libc::ENOBUFS => ErrorKind::Exhausted,
@@ -86,11 +90,14 @@ impl IoError {
 impl fmt::Display for IoError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {}: ", self.what, self.subject)?;
+        if self.kind == ErrorKind::Latched {
+            f.write_str("an earlier sync of this file failed, so what it holds is no longer known: ")?;
+        }
         if self.errno != 0 {
             return write!(f, "{}", std::io::Error::from_raw_os_error(self.errno));
         }
         f.write_str(match self.kind {
-            ErrorKind::Latched => "an earlier sync of this file failed, so what it holds is no longer known",
+            ErrorKind::Latched => "close it and recover from what was synced before",
             ErrorKind::NotFound => "not found",
             ErrorKind::AlreadyExists => "exists already",
             ErrorKind::NoSpace => "no space left",

@@ -6,7 +6,8 @@
 //!
 //! # The contract
 //!
-//! Every implementation is held to this by one suite (`tests/io_contract.rs`).
+//! Every implementation is held to this by one suite (`tests/io_contract.rs` runs it; the module `contract`, behind the feature of that
+//! name, holds it).
 //!
 //! **Order.** Operations run in any order and complete in any order, also those on one file. Who needs an
 //! order waits for the completion first. Each submitted operation completes exactly once. Operations on one
@@ -60,10 +61,23 @@ mod affinity;
 mod align;
 pub mod blocking;
 mod buffer;
+#[cfg(feature = "contract")]
+pub mod contract;
 mod error;
+mod event;
+mod files;
 mod latch;
 mod memory;
 mod op;
+mod outgoing;
+mod pool;
+mod posix;
+mod production;
+mod slots;
+mod slow;
+#[cfg(target_os = "linux")]
+mod slow_lane;
+mod sys;
 
 pub use affinity::{allowed_cores, pin_to_core};
 pub use buffer::{Buffer, Chunk, Slice};
@@ -73,6 +87,10 @@ pub use memory::{MemoryDisk, MemoryIo};
 pub use op::{
     Completion, ConnId, DirEntry, EntryKind, FileId, ListenerId, Op, OpenHow, Outcome, Prepared, Token,
 };
+pub use posix::PosixIo;
+pub use production::{IoChoice, production};
+
+pub(crate) use outgoing::Outgoing;
 
 /// Submission and completion of operations; see the crate's documentation for the contract.
 pub trait Io {

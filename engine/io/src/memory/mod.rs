@@ -170,6 +170,9 @@ impl MemoryIo {
             Op::Sync { file, .. } => self.synced(file, Outcome::Done),
             Op::Prepare { file, at, len, how } => {
                 let open = self.writable(file, "prepare")?;
+                if open.direct {
+                    align::check("prepare", at.get(), len as usize, std::ptr::null());
+                }
                 let mut contents = open.contents.lock();
                 match how {
                     Prepared::Allocated => contents.extend_to(at.get() + len),

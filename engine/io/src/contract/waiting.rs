@@ -1,0 +1,76 @@
+//! Parking and waking.
+
+use std::time::Duration;
+
+use super::{Case, Driver};
+use crate::{Op, Outcome};
+
+pub(super) const CASES: &[Case] = &[
+    ("a wake before the park ends it", wake_before_park),
+    ("a wake survives reaping", wake_survives_reaping),
+    ("a wake from another thread ends a park", wake_from_afar),
+    ("a park ends with its timeout", park_times_out),
+    ("wakers outlive their instance", waker_outlives),
+    ("an instance may go while operations are in flight", dropped_in_flight),
+];
+
+fn wake_before_park(d: &mut Driver) {
+    let waker = d.subject.io.waker();
+    for _ in 0..3 {
+        waker.wake();
+        waker.wake();
+        let mut out = Vec::new();
+        d.subject.io.park(None, &mut out);
+        assert!(out.is_empty());
+    }
+}
+
+fn wake_survives_reaping(d: &mut Driver) {
+    // Used once, so that whatever listens for wakes is set up.
+    wake_before_park(d);
+    d.subject.io.waker().wake();
+    let mut out = Vec::new();
+    d.subject.io.reap(&mut out);
+    d.subject.io.reap(&mut out);
+    d.subject.io.park(None, &mut out);
+    assert!(out.is_empty());
+}
+
+fn wake_from_afar(d: &mut Driver) {
+    for _ in 0..20 {
+        let waker = d.subject.io.waker();
+        let other = std::thread::spawn(move || waker.wake());
+        d.subject.io.park(None, &mut Vec::new());
+        other.join().expect("the waking thread");
+    }
+}
+
+fn park_times_out(d: &mut Driver) {
+    let mut out = Vec::new();
+    for timeout in [Duration::ZERO, Duration::from_micros(300), Duration::from_millis(2)] {
+        d.subject.io.park(Some(timeout), &mut out);
+    }
+    assert!(out.is_empty());
+}
+
+fn waker_outlives(d: &mut Driver) {
+    let waker = d.subject.io.waker();
+    d.subject.io = Box::new(crate::MemoryIo::new());
+    waker.wake();
+    assert_eq!(format!("{waker:?}"), "Waker");
+}
+
+fn dropped_in_flight(d: &mut Driver) {
+    let (near, far) = d.pair();
+    let buffer = d.subject.io.buffer(64 << 10);
+    d.submit(Op::Receive { conn: near, buffer });
+    let address = d.subject.address;
+    let listening = d.run(Op::Listen { address, shared: false });
+    let Ok(Outcome::Listening { listener, .. }) = listening else { panic!("{listening:?}") };
+    d.submit(Op::Accept { listener });
+    // More than any socket takes, so that the send stays.
+    let data = vec![crate::Slice::from(vec![0; 1 << 20]); 32];
+    d.submit(Op::Send { conn: far, data });
+    d.subject.io.reap(&mut Vec::new());
+    d.subject.io = Box::new(crate::MemoryIo::new());
+}

@@ -1,0 +1,208 @@
+//! Open files of a real file system: what is known of each, and the calls that do not wait for long.
+
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::sync::Arc;
+
+use crate::latch::{Latch, durable_write_latches};
+use crate::op::{FileId, Op, OpenHow, Outcome, Token};
+use crate::slots::Slots;
+use crate::slow::Slow;
+use crate::{ErrorKind, IoError, Slice, SyncFault, align, sys};
+
+/// One open file.
+#[derive(Debug)]
+pub(crate) struct OpenFile {
+    pub(crate) handle: Arc<File>,
+    pub(crate) name: Arc<str>,
+    /// Opened for writing, too.
+    writable: bool,
+    /// Asked to be direct: misaligned operations panic, also where the file system refused.
+    aligned: bool,
+    /// Really direct.
+    pub(crate) direct: bool,
+    pub(crate) latch: Latch,
+    /// Operations on it that the kernel or the slow lane still has.
+    pub(crate) in_flight: u32,
+    /// Who waits for it to be closed once none is in flight.
+    pub(crate) closing: Option<Token>,
+    /// Known to the ring by its slot.
+    pub(crate) fixed: bool,
+}
+
+/// A file that was just opened.
+#[derive(Debug)]
+pub(crate) struct Opened {
+    pub(crate) handle: File,
+    pub(crate) name: Arc<str>,
+    pub(crate) how: OpenHow,
+    pub(crate) asked_direct: bool,
+    pub(crate) direct: bool,
+    pub(crate) len: u64,
+}
+
+/// All open files of one `Io`.
+#[derive(Debug, Default)]
+pub(crate) struct Files {
+    slots: Slots<OpenFile>,
+    /// Makes syncs fail, for tests.
+    pub(crate) fault: SyncFault,
+}
+
+impl Files {
+    /// Enters a file and says so to who opened it.
+    pub(crate) fn enter(&mut self, opened: Opened) -> Outcome {
+        let Opened { handle, name, how, asked_direct, direct, len } = opened;
+        let file = OpenFile {
+            handle: Arc::new(handle),
+            name,
+            writable: how != OpenHow::Read,
+            aligned: asked_direct,
+            direct,
+            latch: Latch::default(),
+            in_flight: 0,
+            closing: None,
+            fixed: false,
+        };
+        Outcome::Opened { file: FileId(self.slots.insert(file)), len, direct }
+    }
+
+    /// The file, whatever its state; only for bookkeeping.
+    pub(crate) fn any(&mut self, file: FileId) -> Option<&mut OpenFile> {
+        self.slots.get_mut(file.0)
+    }
+
+    pub(crate) fn remove(&mut self, file: FileId) -> Option<OpenFile> {
+        self.slots.remove(file.0)
+    }
+
+    /// The file, unless it is closed or latched.
+    pub(crate) fn usable(&mut self, file: FileId, what: &'static str) -> Result<&mut OpenFile, IoError> {
+        match self.slots.get_mut(file.0) {
+            Some(open) if open.closing.is_none() => open.latch.check().map(|()| open),
+            _ => Err(IoError::of(ErrorKind::Cancelled, what, format!("{file:?}"))),
+        }
+    }
+
+    /// The file, if it may be written.
+    pub(crate) fn writable(&mut self, file: FileId, what: &'static str) -> Result<&mut OpenFile, IoError> {
+        let open = self.usable(file, what)?;
+        if open.writable {
+            return Ok(open);
+        }
+        Err(IoError::of(ErrorKind::Denied, what, format!("{} (opened for reading)", open.name)))
+    }
+
+    /// The file, if it may be synced now; an armed fault makes this the sync that fails.
+    pub(crate) fn syncable(&mut self, file: FileId) -> Result<&mut OpenFile, IoError> {
+        let fault = self.fault.clone();
+        let open = self.usable(file, "sync")?;
+        match fault.take(&open.name) {
+            None => Ok(open),
+            Some(failed) => {
+                open.latch.note(&failed);
+                Err(failed)
+            }
+        }
+    }
+
+    /// Notes how a slow operation on an open file ended: a preparation ends with a sync.
+    pub(crate) fn note_slow(&mut self, file: FileId, failed: &IoError) {
+        if failed.what == "prepare"
+            && durable_write_latches(failed)
+            && let Some(open) = self.any(file)
+        {
+            open.latch.note(failed);
+        }
+    }
+
+    /// The operation as a slow one, if it is: with the handle in place of the number.
+    pub(crate) fn slow(&mut self, op: Op) -> Result<Result<(Option<FileId>, Slow), IoError>, Op> {
+        Ok(Ok(match op {
+            Op::Open { path, how, direct } => (None, Slow::Open { path, how, direct }),
+            Op::Stat { path } => (None, Slow::Stat { path }),
+            Op::ReadDir { path } => (None, Slow::ReadDir { path }),
+            Op::Rename { from, to } => (None, Slow::Rename { from, to }),
+            Op::Unlink { path } => (None, Slow::Unlink { path }),
+            Op::CreateDir { path } => (None, Slow::CreateDir { path }),
+            Op::RemoveDir { path } => (None, Slow::RemoveDir { path }),
+            Op::SyncDir { path } => (None, Slow::SyncDir { path }),
+            Op::Truncate { file, len } => {
+                let open = match self.writable(file, "truncate") {
+                    Ok(open) => open,
+                    Err(error) => return Ok(Err(error)),
+                };
+                let (handle, name) = (Arc::clone(&open.handle), Arc::clone(&open.name));
+                (Some(file), Slow::Truncate { handle, name, len })
+            }
+            Op::Prepare { file, at, len, how } => {
+                let checked = self.writable(file, "prepare").map(|open| {
+                    if open.aligned {
+                        align::check("prepare", at.get(), len as usize, std::ptr::null());
+                    }
+                });
+                let open = match checked.and_then(|()| self.syncable(file)) {
+                    Ok(open) => open,
+                    Err(error) => return Ok(Err(error)),
+                };
+                let (handle, name) = (Arc::clone(&open.handle), Arc::clone(&open.name));
+                (Some(file), Slow::Prepare { handle, name, direct: open.direct, at: at.get(), len, how })
+            }
+            other => return Err(other),
+        }))
+    }
+}
+
+impl OpenFile {
+    pub(crate) fn check_read(&self, at: u64, buffer: &crate::Buffer) {
+        if self.aligned {
+            align::check("read", at, buffer.capacity(), buffer.filled().as_ptr());
+        }
+    }
+
+    pub(crate) fn check_write(&self, at: u64, data: &Slice) {
+        if self.aligned {
+            align::check("write", at, data.len(), data.as_ptr());
+        }
+    }
+
+    pub(crate) fn error(&self, error: &std::io::Error, what: &'static str) -> IoError {
+        IoError::from_std(error, what, &*self.name)
+    }
+
+    /// Reads now, by the calling thread.
+    pub(crate) fn read_now(&self, at: u64, into: &mut [u8]) -> Result<usize, IoError> {
+        sys::uninterrupted(|| self.handle.read_at(into, at)).map_err(|error| self.error(&error, "read"))
+    }
+
+    /// Writes now, by the calling thread, not durably.
+    pub(crate) fn write_now(&self, at: u64, data: &[u8]) -> Result<usize, IoError> {
+        sys::uninterrupted(|| self.handle.write_at(data, at)).map_err(|error| self.error(&error, "write"))
+    }
+
+    /// Writes now, durably, by the calling thread; latches as a failed sync does.
+    pub(crate) fn write_durably_now(&mut self, at: u64, data: &[u8]) -> Result<usize, IoError> {
+        let result = match sys::write_durably(&self.handle, data, at) {
+            Some(result) => result.map_err(|error| self.error(&error, "write")),
+            None => {
+                let wrote = self.write_now(at, data)?;
+                return self.sync_now(true).map(|()| wrote);
+            }
+        };
+        result.inspect_err(|failed| {
+            if durable_write_latches(failed) {
+                self.latch.note(failed);
+            }
+        })
+    }
+
+    /// Syncs now, by the calling thread.
+    pub(crate) fn sync_now(&mut self, data_only: bool) -> Result<(), IoError> {
+        let result = if data_only { self.handle.sync_data() } else { self.handle.sync_all() };
+        result.map_err(|error| {
+            let failed = self.error(&error, "sync");
+            self.latch.note(&failed);
+            failed
+        })
+    }
+}

@@ -1,0 +1,242 @@
+//! Block-aligned memory that is kept: the first touch of fresh memory is the slowest thing on a virtual machine
+//! (0.4 to 0.6 GB/s measured), so buffers are made once and go from hand to hand.
+
+use std::fmt;
+use std::io;
+use std::ptr::NonNull;
+use std::sync::Arc;
+
+use highwater_base::BLOCK;
+use parking_lot::Mutex;
+
+use crate::buffer::Registered;
+use crate::{Buffer, Chunk};
+
+/// Memory is taken from the system in pieces of this size and alignment: one huge page, so that the device gets
+/// one long segment and not 512 pages.
+const ARENA: usize = 2 << 20;
+
+/// The sizes kept: (bytes, how many at most). Smaller and larger requests are not worth a slot.
+const CLASSES: [(usize, usize); 2] = [(64 << 10, 512), (1 << 20, 128)];
+
+/// Requests below this are served elsewhere: they would waste most of the smallest class.
+const SMALLEST: usize = 16 << 10;
+
+/// How many buffers there can be: the size of the ring's table.
+pub(crate) const SLOTS: usize = CLASSES[0].1 + CLASSES[1].1;
+
+/// The pool of one `Io`. Buffers may outlive it and come back from any thread.
+pub(crate) struct Pool {
+    classes: [Class; 2],
+}
+
+struct Class {
+    /// Number of its first slot.
+    first: usize,
+    size: usize,
+    limit: usize,
+    slots: Vec<Slot>,
+    home: Arc<Home>,
+}
+
+#[derive(Clone, Copy)]
+struct Slot {
+    at: NonNull<u8>,
+    registered: Option<Registered>,
+}
+
+/// Where a pooled buffer goes when nobody holds it; keeps its memory alive.
+pub(crate) struct Home {
+    /// Indices into the class's slots, last used on top.
+    free: Mutex<Vec<u16>>,
+    arenas: Mutex<Vec<Arena>>,
+}
+
+impl Home {
+    pub(crate) fn give_back(&self, slot: u16) {
+        self.free.lock().push(slot);
+    }
+}
+
+impl Default for Pool {
+    fn default() -> Pool {
+        let mut first = 0;
+        let classes = CLASSES.map(|(size, limit)| {
+            let home = Arc::new(Home { free: Mutex::default(), arenas: Mutex::default() });
+            let class = Class { first, size, limit, slots: Vec::new(), home };
+            first += limit;
+            class
+        });
+        Pool { classes }
+    }
+}
+
+impl Pool {
+    /// A buffer whose capacity is `len` rounded up to blocks. `register` is told of memory used for the first
+    /// time (slot, address, size), to make it known to a ring, if there is one.
+    pub(crate) fn buffer(
+        &mut self,
+        len: usize,
+        register: impl FnMut(u16, NonNull<u8>, usize) -> Option<Registered>,
+    ) -> Buffer {
+        self.pooled(len, register).unwrap_or_else(|| Buffer::new(len))
+    }
+
+    /// Likewise, as a chunk.
+    pub(crate) fn chunk(
+        &mut self,
+        len: usize,
+        register: impl FnMut(u16, NonNull<u8>, usize) -> Option<Registered>,
+    ) -> Chunk {
+        self.pooled(len, register).map_or_else(|| Chunk::new(len), Chunk::from_buffer)
+    }
+
+    fn pooled(
+        &mut self,
+        len: usize,
+        register: impl FnMut(u16, NonNull<u8>, usize) -> Option<Registered>,
+    ) -> Option<Buffer> {
+        let capacity = len.checked_next_multiple_of(BLOCK as usize)?;
+        if capacity < SMALLEST {
+            return None;
+        }
+        let class = self.classes.iter_mut().find(|class| capacity <= class.size)?;
+        let free = class.home.free.lock().pop();
+        let index = match free {
+            Some(index) => index,
+            None => class.grow(register)?,
+        };
+        let slot = class.slots[usize::from(index)];
+        // SAFETY: the slot is `size >= capacity` bytes of an arena that `home` keeps, initialised (the system
+        // gives zeros) and aligned; its index was in no list but `free`, from where it has just been taken.
+        Some(unsafe { Buffer::pooled(slot.at, capacity, Arc::clone(&class.home), index, slot.registered) })
+    }
+}
+
+impl Class {
+    /// Makes the slots of one more arena; gives one of them and frees the others.
+    fn grow(
+        &mut self,
+        mut register: impl FnMut(u16, NonNull<u8>, usize) -> Option<Registered>,
+    ) -> Option<u16> {
+        let room = (self.limit - self.slots.len()).min(ARENA / self.size);
+        if room == 0 {
+            return None;
+        }
+        let arena = Arena::new().ok()?;
+        let made = self.slots.len() as u16..(self.slots.len() + room) as u16;
+        for (n, index) in made.clone().enumerate() {
+            // SAFETY: `n < ARENA / size`, so this lies inside the arena.
+            let at = unsafe { arena.at.add(n * self.size) };
+            let registered = register(self.first as u16 + index, at, self.size);
+            self.slots.push(Slot { at, registered });
+        }
+        self.home.arenas.lock().push(arena);
+        self.home.free.lock().extend(made.clone().skip(1).rev());
+        Some(made.start)
+    }
+}
+
+impl fmt::Debug for Pool {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let made: usize = self.classes.iter().map(|class| class.slots.len() * class.size).sum();
+        write!(f, "Pool({made} bytes)")
+    }
+}
+
+/// [`ARENA`] bytes, aligned to as much, straight from the system.
+struct Arena {
+    at: NonNull<u8>,
+}
+
+// SAFETY: an arena is plain memory; who may touch which part is decided by the buffers made of it.
+unsafe impl Send for Arena {}
+// SAFETY: as above.
+unsafe impl Sync for Arena {}
+
+impl Arena {
+    fn new() -> io::Result<Arena> {
+        let protection = libc::PROT_READ | libc::PROT_WRITE;
+        let flags = libc::MAP_PRIVATE | libc::MAP_ANON;
+        // SAFETY: a new anonymous mapping anywhere touches nothing that exists.
+        let raw = unsafe { libc::mmap(std::ptr::null_mut(), 2 * ARENA, protection, flags, -1, 0) };
+        if raw == libc::MAP_FAILED {
+            return Err(io::Error::last_os_error());
+        }
+        let skip = raw.cast::<u8>().align_offset(ARENA);
+        // SAFETY: the mapping is ours; what is unmapped lies inside it, around the aligned part, in whole pages
+        // (`skip` is a multiple of the page since both ends are).
+        let at = unsafe {
+            let at = raw.cast::<u8>().add(skip);
+            if skip > 0 {
+                libc::munmap(raw, skip);
+            }
+            libc::munmap(at.add(ARENA).cast(), ARENA - skip);
+            at
+        };
+        #[cfg(target_os = "linux")]
+        // SAFETY: advice on a mapping of ours; its failure changes nothing.
+        unsafe {
+            libc::madvise(at.cast(), ARENA, libc::MADV_HUGEPAGE);
+        }
+        let at = NonNull::new(at).ok_or_else(|| io::Error::from_raw_os_error(libc::ENOMEM))?;
+        Ok(Arena { at })
+    }
+}
+
+impl Drop for Arena {
+    fn drop(&mut self) {
+        // SAFETY: mapped in `new`, and `Home` is dropped only once no buffer refers to it.
+        unsafe { libc::munmap(self.at.as_ptr().cast(), ARENA) };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn unregistered(_: u16, _: NonNull<u8>, _: usize) -> Option<Registered> {
+        None
+    }
+
+    #[test]
+    fn a_buffer_comes_back_and_goes_out_again() {
+        let mut pool = Pool::default();
+        let first = pool.buffer(1 << 20, unregistered);
+        assert_eq!(first.capacity(), 1 << 20);
+        let at = first.filled().as_ptr();
+        let other = pool.buffer(1 << 20, unregistered);
+        assert_ne!(other.filled().as_ptr(), at);
+        let slice = first.freeze();
+        let view = slice.range(0..0);
+        drop(slice);
+        assert_ne!(pool.buffer(1 << 20, unregistered).filled().as_ptr(), at, "a view still holds it");
+        drop(view);
+        assert_eq!(pool.buffer(1 << 20, unregistered).filled().as_ptr(), at);
+    }
+
+    #[test]
+    fn an_exhausted_class_falls_back_to_plain_memory() {
+        let mut pool = Pool::default();
+        let mut slots = 0;
+        let held: Vec<Buffer> = (0..CLASSES[0].1 + 3)
+            .map(|_| {
+                pool.buffer(64 << 10, |_, _, _| {
+                    slots += 1;
+                    None
+                })
+            })
+            .collect();
+        assert_eq!(slots, CLASSES[0].1);
+        drop(pool);
+        assert!(held.iter().all(|buffer| buffer.capacity() == 64 << 10));
+    }
+
+    #[test]
+    fn capacity_is_what_was_asked_for_in_blocks() {
+        let mut pool = Pool::default();
+        assert_eq!(pool.buffer(100_000, unregistered).capacity(), 102_400);
+        assert_eq!(pool.buffer(5, unregistered).capacity(), 4_096);
+        assert_eq!(pool.chunk(3 << 20, unregistered).capacity(), 3 << 20);
+    }
+}

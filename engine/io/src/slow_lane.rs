@@ -1,0 +1,95 @@
+//! One thread beside a ring for [`Slow`] operations. They run one after another: a ring would give each
+//! to a worker thread of its own, and a hundred of those contend for the same directory lock.
+
+use std::thread::JoinHandle;
+
+use crossbeam::channel::{Receiver, Sender, unbounded};
+
+use crate::op::{FileId, Token};
+use crate::slow::{Slow, SlowDone};
+use crate::{IoError, Waker};
+
+/// What is asked of the lane. Its length is bounded by what the ring's user has in flight.
+struct Asked {
+    token: Option<Token>,
+    file: Option<FileId>,
+    slow: Slow,
+}
+
+/// What the lane has done.
+pub(crate) struct Answered {
+    /// Who waits for it.
+    pub(crate) token: Option<Token>,
+    /// The file that it was done to, if it was one that is open.
+    pub(crate) file: Option<FileId>,
+    pub(crate) result: Result<SlowDone, IoError>,
+}
+
+/// The lane's near end. The thread starts with the first operation and ends with this.
+pub(crate) struct SlowLane {
+    waker: Waker,
+    running: Option<Running>,
+    /// Operations asked for whose answers have not been taken.
+    in_flight: usize,
+}
+
+struct Running {
+    asked: Sender<Asked>,
+    answered: Receiver<Answered>,
+    thread: JoinHandle<()>,
+}
+
+impl SlowLane {
+    /// `waker` is used after each answer.
+    pub(crate) fn new(waker: Waker) -> SlowLane {
+        SlowLane { waker, running: None, in_flight: 0 }
+    }
+
+    pub(crate) fn submit(&mut self, token: Option<Token>, file: Option<FileId>, slow: Slow) {
+        self.in_flight += 1;
+        let waker = &self.waker;
+        let running = self.running.get_or_insert_with(|| start(waker.clone()));
+        let sent = running.asked.send(Asked { token, file, slow });
+        assert!(sent.is_ok(), "the slow lane's thread is gone");
+    }
+
+    /// Takes one answer, if there is one.
+    pub(crate) fn take(&mut self) -> Option<Answered> {
+        if self.in_flight == 0 {
+            return None;
+        }
+        let answered = self.running.as_ref()?.answered.try_recv().ok()?;
+        self.in_flight -= 1;
+        Some(answered)
+    }
+}
+
+impl Drop for SlowLane {
+    /// Waits for what was asked: nothing of it may go on behind whoever opens the directory next.
+    fn drop(&mut self) {
+        if let Some(Running { asked, answered, thread }) = self.running.take() {
+            drop(asked);
+            drop(thread.join());
+            drop(answered);
+        }
+    }
+}
+
+fn start(waker: Waker) -> Running {
+    let (asked, to_do) = unbounded::<Asked>();
+    let (answers, answered) = unbounded();
+    let work = move || {
+        for Asked { token, file, slow } in to_do {
+            let result = slow.perform();
+            if answers.send(Answered { token, file, result }).is_err() {
+                return;
+            }
+            waker.wake();
+        }
+    };
+    let thread = std::thread::Builder::new()
+        .name("hw-slow-lane".to_owned())
+        .spawn(work)
+        .expect("the system gave no thread for the slow lane");
+    Running { asked, answered, thread }
+}
