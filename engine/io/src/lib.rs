@@ -78,6 +78,8 @@ mod slow;
 #[cfg(target_os = "linux")]
 mod slow_lane;
 mod sys;
+#[cfg(target_os = "linux")]
+mod uring;
 
 pub use affinity::{allowed_cores, pin_to_core};
 pub use buffer::{Buffer, Chunk, Slice};
@@ -89,6 +91,8 @@ pub use op::{
 };
 pub use posix::PosixIo;
 pub use production::{IoChoice, production};
+#[cfg(target_os = "linux")]
+pub use uring::UringIo;
 
 pub(crate) use outgoing::Outgoing;
 

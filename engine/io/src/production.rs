@@ -41,9 +41,24 @@ impl std::str::FromStr for IoChoice {
 /// assert_eq!((io.name(), warning), ("posix", None));
 /// ```
 pub fn production(ring_entries: u32, choice: IoChoice) -> (Box<dyn Park>, Option<String>) {
-    let _ = ring_entries;
-    let posix = || PosixIo::new().unwrap_or_else(|error| panic!("cannot start: {error}"));
+    let posix = || -> Box<dyn Park> {
+        Box::new(PosixIo::new().unwrap_or_else(|error| panic!("cannot start: {error}")))
+    };
     match choice {
-        IoChoice::Posix | IoChoice::Auto | IoChoice::Uring => (Box::new(posix()), None),
+        IoChoice::Posix => (posix(), None),
+        IoChoice::Auto | IoChoice::Uring => match uring(ring_entries) {
+            Ok(io) => (io, None),
+            Err(why) => (posix(), Some(format!("{why}; plain system calls serve instead, more slowly"))),
+        },
     }
+}
+
+#[cfg(target_os = "linux")]
+fn uring(ring_entries: u32) -> Result<Box<dyn Park>, crate::IoError> {
+    Ok(Box::new(crate::UringIo::new(ring_entries)?))
+}
+
+#[cfg(not(target_os = "linux"))]
+fn uring(_: u32) -> Result<Box<dyn Park>, crate::IoError> {
+    Err(crate::IoError::of(crate::ErrorKind::Other, "set up", "io_uring (it is Linux's)"))
 }

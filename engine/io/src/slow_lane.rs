@@ -11,7 +11,7 @@ use crate::{IoError, Waker};
 
 /// What is asked of the lane. Its length is bounded by what the ring's user has in flight.
 struct Asked {
-    token: Option<Token>,
+    token: Token,
     file: Option<FileId>,
     slow: Slow,
 }
@@ -19,7 +19,7 @@ struct Asked {
 /// What the lane has done.
 pub(crate) struct Answered {
     /// Who waits for it.
-    pub(crate) token: Option<Token>,
+    pub(crate) token: Token,
     /// The file that it was done to, if it was one that is open.
     pub(crate) file: Option<FileId>,
     pub(crate) result: Result<SlowDone, IoError>,
@@ -45,7 +45,7 @@ impl SlowLane {
         SlowLane { waker, running: None, in_flight: 0 }
     }
 
-    pub(crate) fn submit(&mut self, token: Option<Token>, file: Option<FileId>, slow: Slow) {
+    pub(crate) fn submit(&mut self, token: Token, file: Option<FileId>, slow: Slow) {
         self.in_flight += 1;
         let waker = &self.waker;
         let running = self.running.get_or_insert_with(|| start(waker.clone()));
@@ -92,4 +92,10 @@ fn start(waker: Waker) -> Running {
         .spawn(work)
         .expect("the system gave no thread for the slow lane");
     Running { asked, answered, thread }
+}
+
+impl std::fmt::Debug for SlowLane {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "SlowLane({} in flight)", self.in_flight)
+    }
 }

@@ -294,6 +294,12 @@ impl RawAddress {
     }
 }
 
+impl std::fmt::Debug for RawAddress {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "RawAddress({:?})", self.get())
+    }
+}
+
 impl From<SocketAddr> for RawAddress {
     fn from(address: SocketAddr) -> RawAddress {
         let mut raw = RawAddress::room();

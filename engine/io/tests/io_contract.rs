@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+#[cfg(target_os = "linux")]
+use highwater_io::UringIo;
 use highwater_io::contract::{Subject, suite};
 use highwater_io::{MemoryIo, PosixIo};
 
@@ -52,6 +54,29 @@ fn posix_keeps_the_contract() {
         let scratch = Scratch::new("posix");
         suite(&mut || {
             let io = PosixIo::new().unwrap();
+            let fault = io.sync_fault();
+            Subject {
+                io: Box::new(io),
+                root: scratch.next(),
+                fail_next_sync: Some(Box::new(move || fault.arm(1))),
+                address: address.parse().unwrap(),
+            }
+        });
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn uring_keeps_the_contract() {
+    if let Err(why) = UringIo::new(8) {
+        println!("skipped: no io_uring ({why})");
+        return;
+    }
+    // A ring of four is full all the time; one of 256 rarely.
+    for (entries, address) in [(4, "127.0.0.1:0"), (256, "[::1]:0")] {
+        let scratch = Scratch::new(&format!("uring-{entries}"));
+        suite(&mut || {
+            let io = UringIo::new(entries).unwrap();
             let fault = io.sync_fault();
             Subject {
                 io: Box::new(io),

@@ -127,15 +127,14 @@ impl Net {
 
     /// Serves what `poll` found, given in the order of [`Net::interests`].
     pub(super) fn ready(&mut self, polled: &[libc::pollfd], to: &mut Done) {
-        for n in 0..self.polled.len() {
-            if polled[n].revents == 0 {
-                continue;
-            }
-            match self.polled[n] {
+        let owners = std::mem::take(&mut self.polled);
+        for (owner, _) in owners.iter().zip(polled).filter(|(_, found)| found.revents != 0) {
+            match *owner {
                 Polled::Listener(id) => self.accept(id, to),
                 Polled::Conn(id) => self.serve(id, to),
             }
         }
+        self.polled = owners;
     }
 
     fn listen(&mut self, address: SocketAddr, shared: bool) -> Result<Outcome, IoError> {
