@@ -1,1 +1,6 @@
-//! Whole-system tests.
+//! Whole-system tests: what several of them share.
+//!
+//! The tests themselves are in `tests/`, one file per kind; `README.md` lists them.
+#![forbid(unsafe_code)]
+
+pub mod source;

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use highwater_base::{BLOCK, FilePos, Mono, Prng};
-use highwater_io::{Buffer, ErrorKind, FileId, IoError, Op, Outcome, Slice, Token};
+use highwater_io::{Buffer, ErrorKind, FileId, IoError, Op, OpenHow, Outcome, Slice, Token};
 
 use crate::disk::SimDisk;
 use crate::effect::{Applied, Effect};
@@ -17,7 +17,10 @@ use crate::sim_io::SimIo;
 pub(crate) struct Handle {
     node: NodeId,
     path: String,
+    /// Asked for as a direct file, whether the file system accepted that or not.
     direct: bool,
+    /// Opened for reading only.
+    read_only: bool,
     /// The first failure of a sync. Everything later fails likewise.
     latch: Option<IoError>,
     /// A close is on its way: nothing new is accepted.
@@ -100,7 +103,7 @@ impl SimIo {
                 Task::Read { file, at: at.get(), buffer }
             }
             Op::Write { file, at, data, durable } => {
-                let handle = self.handle(file, "write")?;
+                let handle = self.writable(file, "write")?;
                 aligned(handle, "write", at, data.len(), data.as_ptr());
                 on_file(file, Effect::Write { file: handle.node, at: at.get(), data, durable })
             }
@@ -109,11 +112,13 @@ impl SimIo {
                 Task::Sync { file, covers, data_only }
             }
             Op::Prepare { file, at, len, how } => {
-                let node = self.handle(file, "prepare")?.node;
+                let handle = self.writable(file, "prepare")?;
+                aligned(handle, "prepare", at, len as usize, std::ptr::null());
+                let node = handle.node;
                 on_file(file, Effect::Prepare { file: node, at: at.get(), len, how })
             }
             Op::Truncate { file, len } => {
-                let node = self.handle(file, "truncate")?.node;
+                let node = self.writable(file, "truncate")?.node;
                 on_file(file, Effect::Truncate { file: node, len })
             }
             Op::Stat { path } => Task::Stat { path },
@@ -146,6 +151,14 @@ impl SimIo {
         match &handle.latch {
             Some(first) => Err(IoError { kind: ErrorKind::Latched, ..first.clone() }),
             None => Ok(handle),
+        }
+    }
+
+    fn writable(&self, file: FileId, what: &'static str) -> Result<&Handle, IoError> {
+        let handle = self.handle(file, what)?;
+        match handle.read_only {
+            true => Err(IoError::of(ErrorKind::Denied, what, &handle.path)),
+            false => Ok(handle),
         }
     }
 
@@ -268,10 +281,10 @@ impl SimIo {
             Ok(Applied::Wrote(len)) => Ok(Outcome::Wrote { len }),
             Ok(Applied::Opened(node)) => {
                 let len = self.disk.borrow().files[&node].visible().len();
-                let direct = direct && self.behaviour.direct;
-                let file =
-                    self.new_handle(Handle { node, path: subject, direct, latch: None, closing: false });
-                Ok(Outcome::Opened { file, len, direct })
+                let read_only = matches!(effect, Effect::Open { how: OpenHow::Read, .. });
+                let handle = Handle { node, path: subject, direct, read_only, latch: None, closing: false };
+                let file = self.new_handle(handle);
+                Ok(Outcome::Opened { file, len, direct: direct && self.behaviour.direct })
             }
             Err(errno) => {
                 let error = IoError::from_errno(errno, name, subject);
@@ -280,6 +293,11 @@ impl SimIo {
                     && synced
                     && error.kind != ErrorKind::NoSpace
                 {
+                    // It was a sync too, and that may have lost what was written before.
+                    let mut disk = self.disk.borrow_mut();
+                    let seq = disk.seq;
+                    disk.failed_sync(self.handles[&file].node, seq, &mut self.prng);
+                    drop(disk);
                     self.latch(file, &error);
                 }
                 Err(error)

@@ -1,6 +1,6 @@
 //! [`SimIo`]: the I/O contract on a simulated disk and network.
 
-use std::cell::{Ref, RefCell, RefMut};
+use std::cell::{Cell, Ref, RefCell, RefMut};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::rc::Rc;
@@ -13,6 +13,7 @@ use highwater_io::{Completion, FileId, Io, Op, Park, Token, Waker};
 
 use crate::clock::SimClock;
 use crate::disk::SimDisk;
+use crate::errno::EIO;
 use crate::fault::{Behaviour, Fault, FaultKind};
 use crate::flight::{Flight, Handle};
 use crate::net::SimNet;
@@ -59,6 +60,7 @@ pub struct SimIo {
     /// Completed at once: the operation was refused.
     refused: Vec<Completion>,
     operations: u64,
+    failing_syncs: Rc<Cell<u32>>,
     trace: TraceHash,
     woken: Arc<AtomicBool>,
     watch: Option<Watch>,
@@ -116,6 +118,7 @@ impl SimIo {
             flights: BTreeMap::new(),
             refused: Vec::new(),
             operations: 0,
+            failing_syncs: Rc::default(),
             trace: TraceHash::default(),
             woken: Arc::new(AtomicBool::new(false)),
             watch: None,
@@ -132,6 +135,11 @@ impl SimIo {
     /// Plans a fault.
     pub fn inject(&mut self, fault: Fault) {
         self.faults.push((fault, None));
+    }
+
+    /// How many of the next syncs of files, durable writes too, fail with `EIO`: a handle, to be set while something else holds the `SimIo`.
+    pub fn failing_syncs(&self) -> Rc<Cell<u32>> {
+        Rc::clone(&self.failing_syncs)
     }
 
     /// Ends all planned faults, also lasting ones.
@@ -191,6 +199,15 @@ impl SimIo {
         true
     }
 
+    fn failing_sync(&self, op: &Op) -> Option<FaultKind> {
+        let left = self.failing_syncs.get();
+        let syncs = matches!(op, Op::Sync { .. } | Op::Write { durable: true, .. });
+        (syncs && left > 0).then(|| {
+            self.failing_syncs.set(left - 1);
+            FaultKind::Error(EIO)
+        })
+    }
+
     /// The fault, if any, that this operation meets. A lasting one holds for the kind of operation it first met.
     fn fault_of(&mut self, operation: u64, name: &'static str) -> Option<FaultKind> {
         for (fault, met) in &mut self.faults {
@@ -243,7 +260,7 @@ impl Io for SimIo {
         self.operations += 1;
         let name = trace::name(&op);
         trace::submission(&mut self.trace, &op, token);
-        let fault = self.fault_of(operation, name);
+        let fault = self.failing_sync(&op).or_else(|| self.fault_of(operation, name));
         let delay = self.delay(fault);
         if Sockets::takes(&op) {
             self.sockets.submit(op, token, delay);
