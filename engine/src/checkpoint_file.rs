@@ -293,7 +293,10 @@ mod tests {
 
     #[test]
     fn partition_metadata_of_another_version_is_refused() {
-        assert_eq!(decode_partition_metadata("version: 1\ntopic_id: AAECAwQFRgeICQoLDA0ODw").unwrap_err().line, 1);
+        assert_eq!(
+            decode_partition_metadata("version: 1\ntopic_id: AAECAwQFRgeICQoLDA0ODw").unwrap_err().line,
+            1
+        );
         assert_eq!(decode_partition_metadata("version: 0\ntopic_id: x").unwrap_err().line, 2);
         assert_eq!(decode_partition_metadata("version: 0\n").unwrap_err().line, 2);
     }

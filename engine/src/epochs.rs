@@ -146,8 +146,11 @@ impl EpochCache {
     /// From the file's text.
     pub fn decode(text: &str) -> Result<EpochCache, EpochError> {
         let mut cache = EpochCache::default();
-        let lines = crate::checkpoint_file::counted_lines(text)
-            .map_err(|e| EpochError { line: e.line, expected: e.expected, found: e.found })?;
+        let lines = crate::checkpoint_file::counted_lines(text).map_err(|e| EpochError {
+            line: e.line,
+            expected: e.expected,
+            found: e.found,
+        })?;
         for (number, line) in lines {
             let error = |expected: &str| EpochError {
                 line: number,
@@ -225,9 +228,14 @@ mod tests {
 
     #[test]
     fn damaged_text_is_refused_with_its_line() {
-        for (text, line) in
-            [("", 1), ("1\n0\n", 1), ("0\nx\n", 2), ("0\n2\n1 0\n", 4), ("0\n1\n1\n", 3), ("0\n2\n2 5\n1 9\n", 4)]
-        {
+        for (text, line) in [
+            ("", 1),
+            ("1\n0\n", 1),
+            ("0\nx\n", 2),
+            ("0\n2\n1 0\n", 4),
+            ("0\n1\n1\n", 3),
+            ("0\n2\n2 5\n1 9\n", 4),
+        ] {
             assert_eq!(EpochCache::decode(text).unwrap_err().line, line, "{text:?}");
         }
         let good = cache(&[(2, 5), (4, 10)]);

@@ -133,7 +133,8 @@ impl PartitionDir {
         }
         for role in [PartitionRole::Delete, PartitionRole::Future, PartitionRole::Stray] {
             let Some(rest) = name.strip_suffix(role.suffix().unwrap_or_default()) else { continue };
-            let Some((partition, unique)) = rest.strip_suffix('-').and_then(|rest| rest.rsplit_once('.')) else {
+            let Some((partition, unique)) = rest.strip_suffix('-').and_then(|rest| rest.rsplit_once('.'))
+            else {
                 continue;
             };
             if let Some(unique) = parse_hex(unique) {
@@ -421,10 +422,14 @@ mod tests {
 
     #[test]
     fn directory_names_are_parsed_at_the_last_dash() {
-        let parse = |name| PartitionDir::parse(name).map(|d| (d.partition.topic.to_string(), d.partition.partition.get()));
+        let parse = |name| {
+            PartitionDir::parse(name).map(|d| (d.partition.topic.to_string(), d.partition.partition.get()))
+        };
         assert_eq!(parse("a-1-2"), Some(("a-1".into(), 2)));
         assert_eq!(parse("__cluster_metadata-0"), Some(("__cluster_metadata".into(), 0)));
-        for name in ["a", "a-", "-1", "a-x", "a--1x", "a b-1", "remote-log-index-cache", "..-1", "a-99999999999"] {
+        for name in
+            ["a", "a-", "-1", "a-x", "a--1x", "a b-1", "remote-log-index-cache", "..-1", "a-99999999999"]
+        {
             assert_eq!(parse(name), None, "{name}");
         }
     }

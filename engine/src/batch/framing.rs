@@ -334,6 +334,9 @@ mod tests {
             Some(Err(FrameError::Header { position: 0, found: 32, expected: 61 }))
         );
         bytes[header::LENGTH..header::LEADER_EPOCH].copy_from_slice(&(-5i32).to_be_bytes());
-        assert_eq!(Batches::in_memory(&bytes).next(), Some(Err(FrameError::Length { position: 0, found: -5 })));
+        assert_eq!(
+            Batches::in_memory(&bytes).next(),
+            Some(Err(FrameError::Length { position: 0, found: -5 }))
+        );
     }
 }

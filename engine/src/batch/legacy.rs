@@ -95,7 +95,9 @@ impl fmt::Display for LegacyError {
             LegacyError::Length { position, found } => {
                 write!(f, "message set at {position}: length {found} does not fit")
             }
-            LegacyError::Trailing { position } => write!(f, "message set at {position}: bytes behind the value"),
+            LegacyError::Trailing { position } => {
+                write!(f, "message set at {position}: bytes behind the value")
+            }
             LegacyError::Magic { expected, found } => {
                 write!(f, "an inner message of magic {found}, expected {expected}")
             }
@@ -213,8 +215,7 @@ fn entry(batch: Batch<'_>) -> Result<(LegacyEntry<'_>, u8), LegacyError> {
     if at != bytes.len() {
         return Err(LegacyError::Trailing { position: batch.position() + at });
     }
-    let entry =
-        LegacyEntry { offset: batch.stored_offset(), timestamp: timestamp(bytes), key, value };
+    let entry = LegacyEntry { offset: batch.stored_offset(), timestamp: timestamp(bytes), key, value };
     Ok((entry, bytes[ATTRIBUTES]))
 }
 
@@ -322,7 +323,10 @@ mod tests {
         let inner = message(1, 0, 1, None, Some(&compress(Codec::Gzip, b"")));
         let nested = message(1, 5, 1, None, Some(&compress(Codec::Gzip, &inner)));
         assert_eq!(offsets(&nested), Err(LegacyError::Nested));
-        assert_eq!(offsets(&message(1, 5, 1, None, Some(&compress(Codec::Gzip, b"")))), Err(LegacyError::Empty));
+        assert_eq!(
+            offsets(&message(1, 5, 1, None, Some(&compress(Codec::Gzip, b"")))),
+            Err(LegacyError::Empty)
+        );
         assert_eq!(offsets(&message(1, 5, 4, None, None)), Err(LegacyError::Codec { found: 4 }));
         let mixed = message(1, 5, 1, None, Some(&compress(Codec::Gzip, &message(0, 0, 0, None, None))));
         assert_eq!(offsets(&mixed), Err(LegacyError::Magic { expected: 1, found: 0 }));

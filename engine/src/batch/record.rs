@@ -315,9 +315,15 @@ fn take_bytes<'a>(rest: &mut &'a [u8], what: &'static str) -> Result<Option<&'a 
     let length = take_varint(rest)?;
     if length < 0 {
         // Kafka takes any negative length of a key or value for null; only -1 is ever written.
-        return if length == -1 { Ok(None) } else { Err(RecordFault::NegativeLength { what, found: length }) };
+        return if length == -1 {
+            Ok(None)
+        } else {
+            Err(RecordFault::NegativeLength { what, found: length })
+        };
     }
-    let Some((bytes, after)) = rest.split_at_checked(length as usize) else { return Err(RecordFault::Truncated) };
+    let Some((bytes, after)) = rest.split_at_checked(length as usize) else {
+        return Err(RecordFault::Truncated);
+    };
     *rest = after;
     Ok(Some(bytes))
 }
@@ -383,10 +389,7 @@ mod tests {
         let read = |bytes: &[u8]| Record::read(bytes, 0).unwrap_err().fault;
         assert_eq!(read(&[0x01]), RecordFault::NegativeLength { what: "record", found: -1 });
         // A key of length -2.
-        assert_eq!(
-            read(&[0x0c, 0, 0, 0, 3, 1, 0]),
-            RecordFault::NegativeLength { what: "key", found: -2 }
-        );
+        assert_eq!(read(&[0x0c, 0, 0, 0, 3, 1, 0]), RecordFault::NegativeLength { what: "key", found: -2 });
         // 2^31 - 1 headers.
         assert_eq!(
             read(&[0x14, 0, 0, 0, 1, 1, 0xfe, 0xff, 0xff, 0xff, 0x0f]),

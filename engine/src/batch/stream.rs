@@ -199,8 +199,11 @@ mod tests {
     fn records_larger_than_the_window_are_read_whole() {
         let big: Vec<u8> = (0..100_000u32).map(|i| (i.wrapping_mul(i) >> 3) as u8).collect();
         for codec in Codec::ALL {
-            let bytes =
-                BatchBuilder::new().codec(codec).record(1, None, Some(&big)).record(2, Some(b"k"), None).build();
+            let bytes = BatchBuilder::new()
+                .codec(codec)
+                .record(1, None, Some(&big))
+                .record(2, Some(b"k"), None)
+                .build();
             let mut records = RecordStream::new(&bytes, 1 << 20).unwrap();
             assert_eq!(records.next().unwrap().unwrap().value, Some(&big[..]));
             assert_eq!(records.next().unwrap().unwrap().key, Some(&b"k"[..]));

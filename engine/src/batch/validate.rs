@@ -6,7 +6,9 @@ use highwater_base::{LeaderEpoch, Mutant, Offset, ProducerEpoch, ProducerId, Wal
 use super::error::Faults;
 use super::header::{self, HEADER_BYTES};
 use super::skim::{RecordFacts, skim};
-use super::{Attributes, Batch, BatchError, Codec, Decoder, Header, Record, RecordError, RecordFault, TimestampType};
+use super::{
+    Attributes, Batch, BatchError, Codec, Decoder, Header, Record, RecordError, RecordFault, TimestampType,
+};
 
 /// Who wrote the batch, which decides what is checked.
 ///
@@ -242,11 +244,15 @@ fn check_header(header: Header<'_>, rules: &Rules) -> Result<(), BatchError> {
     }
     // kafkajs sends producer id -1 with epoch 0 and sequence 0: only a real id needs a sequence.
     if header.producer_id().is_some() && header.base_sequence() < 0 {
-        return Err(BatchError::Sequence { producer: header.producer_id().get(), found: header.base_sequence() });
+        return Err(BatchError::Sequence {
+            producer: header.producer_id().get(),
+            found: header.base_sequence(),
+        });
     }
     if attributes.timestamp_type() == TimestampType::LogAppend {
         // Kafka accepts the mark on a CreateTime topic, unless the records have no time of their own.
-        let refused = rules.timestamp_type == TimestampType::LogAppend || header.max_timestamp() == WallMs::NONE;
+        let refused =
+            rules.timestamp_type == TimestampType::LogAppend || header.max_timestamp() == WallMs::NONE;
         if refused {
             return Err(BatchError::TimestampType { topic: rules.timestamp_type });
         }
@@ -350,7 +356,12 @@ impl RecordCheck {
     fn finish(self) -> Result<(WallMs, bool), BatchError> {
         let (before_max_ms, after_max_ms, now_ms) = self.rules;
         if self.bad_times.total() > 0 {
-            return Err(BatchError::Timestamp { before_max_ms, after_max_ms, now_ms, faults: self.bad_times });
+            return Err(BatchError::Timestamp {
+                before_max_ms,
+                after_max_ms,
+                now_ms,
+                faults: self.bad_times,
+            });
         }
         if self.missing_keys.total() > 0 {
             return Err(BatchError::MissingKey(self.missing_keys));

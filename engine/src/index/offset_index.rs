@@ -89,7 +89,7 @@ impl<'a> OffsetIndex<'a> {
 
     /// Whether length, order and base are as they must be.
     pub fn check(self) -> Result<(), IndexError> {
-        if self.bytes.len() % OFFSET_ENTRY_BYTES != 0 {
+        if !self.bytes.len().is_multiple_of(OFFSET_ENTRY_BYTES) {
             return Err(IndexError::Length { found: self.bytes.len(), entry: OFFSET_ENTRY_BYTES });
         }
         let (mut least_offset, mut least_position) = (0, 1);

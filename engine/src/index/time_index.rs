@@ -87,7 +87,7 @@ impl<'a> TimeIndex<'a> {
 
     /// Whether length, order and base are as they must be.
     pub fn check(self) -> Result<(), IndexError> {
-        if self.bytes.len() % TIME_ENTRY_BYTES != 0 {
+        if !self.bytes.len().is_multiple_of(TIME_ENTRY_BYTES) {
             return Err(IndexError::Length { found: self.bytes.len(), entry: TIME_ENTRY_BYTES });
         }
         let (mut least_time, mut least_offset) = (0i64, 0i64);
@@ -149,10 +149,7 @@ mod tests {
     fn disorder_is_named_by_entry() {
         let check = |entries: &[(i64, i32)]| TimeIndex::new(&bytes(entries), Offset::new(10)).check();
         assert_eq!(check(&[(5, 1), (6, 1), (9, 4)]), Ok(()));
-        assert_eq!(
-            check(&[(5, 1), (5, 3)]),
-            Err(IndexError::Timestamp { entry: 1, found: 5, expected: 6 })
-        );
+        assert_eq!(check(&[(5, 1), (5, 3)]), Err(IndexError::Timestamp { entry: 1, found: 5, expected: 6 }));
         assert_eq!(check(&[(5, 3), (7, 2)]), Err(IndexError::Offset { entry: 1, found: 12, expected: 13 }));
         assert_eq!(check(&[(5, 3), (0, 0), (7, 4)]), Err(IndexError::Gap { entry: 2 }));
     }

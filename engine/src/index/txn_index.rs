@@ -122,7 +122,7 @@ impl<'a> TxnIndex<'a> {
 
     /// Whether length, versions, order and base are as they must be.
     pub fn check(self, base: Offset) -> Result<(), IndexError> {
-        if self.bytes.len() % TXN_ENTRY_BYTES != 0 {
+        if !self.bytes.len().is_multiple_of(TXN_ENTRY_BYTES) {
             return Err(IndexError::Length { found: self.bytes.len(), entry: TXN_ENTRY_BYTES });
         }
         let mut least = base;
@@ -130,7 +130,9 @@ impl<'a> TxnIndex<'a> {
             if version != 0 {
                 return Err(IndexError::Version { entry, found: version });
             }
-            for (found, expected) in [(aborted.last_offset, least), (aborted.last_offset, aborted.first_offset)] {
+            for (found, expected) in
+                [(aborted.last_offset, least), (aborted.last_offset, aborted.first_offset)]
+            {
                 if found < expected {
                     let (found, expected) = (found.get(), expected.get());
                     return Err(IndexError::Offset { entry, found, expected });

@@ -34,9 +34,8 @@ pub fn compress(codec: Codec, bytes: &[u8]) -> Vec<u8> {
 }
 
 fn gzip(bytes: &[u8]) -> Vec<u8> {
-    let mut encoder = flate2::GzBuilder::new()
-        .operating_system(GZIP_OS)
-        .write(Vec::new(), flate2::Compression::default());
+    let mut encoder =
+        flate2::GzBuilder::new().operating_system(GZIP_OS).write(Vec::new(), flate2::Compression::default());
     encoder.write_all(bytes).expect("a Vec takes every write");
     encoder.finish().expect("a Vec takes every write")
 }

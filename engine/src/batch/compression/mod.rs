@@ -221,7 +221,8 @@ mod tests {
         let mut prng = Prng::new(11);
         let mut random = vec![0; 70_000];
         prng.fill(&mut random);
-        let text: Vec<u8> = (0..200_000).map(|i: u32| b"high water "[(i as usize + (i as usize >> 13) % 3) % 11]).collect();
+        let text: Vec<u8> =
+            (0..200_000).map(|i: u32| b"high water "[(i as usize + (i as usize >> 13) % 3) % 11]).collect();
         vec![Vec::new(), b"x".to_vec(), vec![0; 300_000], random, text]
     }
 
@@ -288,10 +289,22 @@ mod tests {
         };
         let mut plain = None;
         for (codec, bytes) in [
-            (Codec::Gzip, "1f8b08 00 00000000 00 ff 4b636060e0ca4eadd4350c48241230a431303181f51811af0700 e5739e7c 68000000"),
-            (Codec::Snappy, "82534e4150505900 00000001 00000001 0000001e 682c660000000a6b65792d3150619a010010006600020205340032a63400"),
-            (Codec::Lz4, "04224d18 604082 23000000 cf660000000a6b65792d31506101001451006600020234001f32340012506161616100 00000000"),
-            (Codec::Zstd, "28b52ffd 00 58 e40000 90660000000a6b65792d31506100660002023203000188ab5aad0449 010000"),
+            (
+                Codec::Gzip,
+                "1f8b08 00 00000000 00 ff 4b636060e0ca4eadd4350c48241230a431303181f51811af0700 e5739e7c 68000000",
+            ),
+            (
+                Codec::Snappy,
+                "82534e4150505900 00000001 00000001 0000001e 682c660000000a6b65792d3150619a010010006600020205340032a63400",
+            ),
+            (
+                Codec::Lz4,
+                "04224d18 604082 23000000 cf660000000a6b65792d31506101001451006600020234001f32340012506161616100 00000000",
+            ),
+            (
+                Codec::Zstd,
+                "28b52ffd 00 58 e40000 90660000000a6b65792d31506100660002023203000188ab5aad0449 010000",
+            ),
         ] {
             let unpacked = unpack(codec, &hex(bytes), 1000).unwrap_or_else(|e| panic!("{e}"));
             assert_eq!(unpacked.len(), 104);

@@ -57,10 +57,11 @@ impl<'a> Snappy<'a> {
             Blocks::Xerial(bytes) => {
                 let (size, rest) = bytes.split_first_chunk::<4>().ok_or("ends inside a block's size")?;
                 let size = i32::from_be_bytes(*size);
-                let (block, rest) = usize::try_from(size)
-                    .ok()
-                    .and_then(|size| rest.split_at_checked(size))
-                    .ok_or_else(|| format!("a block of {size} bytes, {} are left", rest.len()))?;
+                let (block, rest) =
+                    usize::try_from(size)
+                        .ok()
+                        .and_then(|size| rest.split_at_checked(size))
+                        .ok_or_else(|| format!("a block of {size} bytes, {} are left", rest.len()))?;
                 self.blocks = Blocks::Xerial(rest);
                 Ok(Some(block))
             }
