@@ -67,16 +67,20 @@ mod error;
 mod event;
 mod files;
 mod latch;
+mod lock;
+mod map;
 mod memory;
 mod op;
 mod outgoing;
 mod pool;
 mod posix;
 mod production;
+mod read_only;
 mod slots;
 mod slow;
 #[cfg(target_os = "linux")]
 mod slow_lane;
+mod space;
 mod sys;
 #[cfg(target_os = "linux")]
 mod uring;
@@ -85,12 +89,16 @@ pub use affinity::{allowed_cores, pin_to_core};
 pub use buffer::{Buffer, Chunk, Slice};
 pub use error::{ErrorKind, IoError};
 pub use latch::SyncFault;
+pub use lock::{FileLock, LockError};
+pub use map::Mapping;
 pub use memory::{MemoryDisk, MemoryIo};
 pub use op::{
     Completion, ConnId, DirEntry, EntryKind, FileId, ListenerId, Op, OpenHow, Outcome, Prepared, Token,
 };
 pub use posix::PosixIo;
 pub use production::{IoChoice, production};
+pub use read_only::ReadOnly;
+pub use space::free_bytes;
 #[cfg(target_os = "linux")]
 pub use uring::UringIo;
 
@@ -104,12 +112,13 @@ pub trait Io {
     /// Hands everything queued to the kernel and appends what has completed to `out`. Never blocks.
     fn reap(&mut self, out: &mut Vec<Completion>);
 
-    /// A buffer of at least `len` bytes (a multiple of the block), registered with the ring if one is free.
+    /// An empty buffer whose capacity is `len`, rounded up to blocks: registered with the ring if one is free.
+    /// Such memory is used again and again; what lies behind the filled part is left over from earlier uses.
     fn buffer(&mut self, len: usize) -> Buffer {
         Buffer::new(len)
     }
 
-    /// An empty staging chunk of `len` bytes (a multiple of the block), registered if possible.
+    /// An empty staging chunk whose capacity is `len`, rounded up to blocks; otherwise like [`Io::buffer`].
     fn chunk(&mut self, len: usize) -> Chunk {
         Chunk::new(len)
     }
@@ -129,6 +138,42 @@ pub trait Park: Io {
 
     /// A handle by which another thread ends [`Park::park`].
     fn waker(&self) -> Waker;
+}
+
+impl<P: Io + ?Sized> Io for Box<P> {
+    fn submit(&mut self, op: Op, token: Token) {
+        (**self).submit(op, token);
+    }
+
+    fn reap(&mut self, out: &mut Vec<Completion>) {
+        (**self).reap(out);
+    }
+
+    fn buffer(&mut self, len: usize) -> Buffer {
+        (**self).buffer(len)
+    }
+
+    fn chunk(&mut self, len: usize) -> Chunk {
+        (**self).chunk(len)
+    }
+
+    fn in_flight(&self) -> usize {
+        (**self).in_flight()
+    }
+
+    fn name(&self) -> &'static str {
+        (**self).name()
+    }
+}
+
+impl<P: Park + ?Sized> Park for Box<P> {
+    fn park(&mut self, timeout: Option<std::time::Duration>, out: &mut Vec<Completion>) {
+        (**self).park(timeout, out);
+    }
+
+    fn waker(&self) -> Waker {
+        (**self).waker()
+    }
 }
 
 /// Ends a [`Park::park`] from any thread; a wake before the park ends that park at once.

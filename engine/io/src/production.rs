@@ -1,6 +1,6 @@
 //! Which implementation a program runs on.
 
-use crate::{Park, PosixIo};
+use crate::{IoError, Park, PosixIo};
 
 /// Which implementation is wanted.
 ///
@@ -32,33 +32,32 @@ impl std::str::FromStr for IoChoice {
     }
 }
 
-/// The implementation for a shard of a program, and a line to warn with if it is not the best one. To be called
-/// on the thread that will use it. Panics only if the process has no file descriptor left.
+/// The implementation for a shard of a program, and a line to warn with if it is not the one that was wanted.
+/// To be called on the thread that will use it. Fails only if the process has no file descriptor left.
 ///
 /// ```
 /// use highwater_io::{IoChoice, production};
-/// let (io, warning) = production(64, IoChoice::Posix);
+/// let (io, warning) = production(IoChoice::Posix, 64)?;
 /// assert_eq!((io.name(), warning), ("posix", None));
+/// # Ok::<(), highwater_io::IoError>(())
 /// ```
-pub fn production(ring_entries: u32, choice: IoChoice) -> (Box<dyn Park>, Option<String>) {
-    let posix = || -> Box<dyn Park> {
-        Box::new(PosixIo::new().unwrap_or_else(|error| panic!("cannot start: {error}")))
-    };
-    match choice {
-        IoChoice::Posix => (posix(), None),
+pub fn production(choice: IoChoice, ring_entries: u32) -> Result<(Box<dyn Park>, Option<String>), IoError> {
+    let warning = match choice {
+        IoChoice::Posix => None,
         IoChoice::Auto | IoChoice::Uring => match uring(ring_entries) {
-            Ok(io) => (io, None),
-            Err(why) => (posix(), Some(format!("{why}; plain system calls serve instead, more slowly"))),
+            Ok(io) => return Ok((io, None)),
+            Err(why) => Some(format!("{why}; plain system calls serve instead, more slowly")),
         },
-    }
+    };
+    Ok((Box::new(PosixIo::new()?), warning))
 }
 
 #[cfg(target_os = "linux")]
-fn uring(ring_entries: u32) -> Result<Box<dyn Park>, crate::IoError> {
+fn uring(ring_entries: u32) -> Result<Box<dyn Park>, IoError> {
     Ok(Box::new(crate::UringIo::new(ring_entries)?))
 }
 
 #[cfg(not(target_os = "linux"))]
-fn uring(_: u32) -> Result<Box<dyn Park>, crate::IoError> {
-    Err(crate::IoError::of(crate::ErrorKind::Other, "set up", "io_uring (it is Linux's)"))
+fn uring(_: u32) -> Result<Box<dyn Park>, IoError> {
+    Err(IoError::of(crate::ErrorKind::Other, "set up", "io_uring (it is Linux's)"))
 }
