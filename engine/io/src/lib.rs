@@ -74,6 +74,7 @@ mod op;
 mod outgoing;
 mod pool;
 mod posix;
+mod process;
 mod production;
 mod read_only;
 mod slots;
@@ -89,13 +90,14 @@ pub use affinity::{allowed_cores, pin_to_core};
 pub use buffer::{Buffer, Chunk, Slice};
 pub use error::{ErrorKind, IoError};
 pub use latch::SyncFault;
-pub use lock::{FileLock, LockError};
+pub use lock::{FileLock, LockError, is_locked};
 pub use map::Mapping;
 pub use memory::{MemoryDisk, MemoryIo};
 pub use op::{
     Completion, ConnId, DirEntry, EntryKind, FileId, ListenerId, Op, OpenHow, Outcome, Prepared, Token,
 };
 pub use posix::PosixIo;
+pub use process::raise_open_file_limit;
 pub use production::{IoChoice, production};
 pub use read_only::ReadOnly;
 pub use space::free_bytes;

@@ -94,6 +94,33 @@ impl FileLock {
     }
 }
 
+/// Whether some process holds the lock at `path` (this one too). Makes and changes nothing; a file that is missing
+/// is held by nobody.
+///
+/// ```
+/// assert!(!highwater_io::is_locked(std::path::Path::new("/missing/.lock"))?);
+/// # Ok::<(), highwater_io::IoError>(())
+/// ```
+pub fn is_locked(path: &Path) -> Result<bool, IoError> {
+    let failed = |error: io::Error| IoError::from_std(&error, "lock", path.display().to_string());
+    let held = HELD.lock();
+    let facts = match std::fs::metadata(path) {
+        Ok(facts) => facts,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+        Err(error) => return Err(failed(error)),
+    };
+    if held.contains(&(facts.dev(), facts.ino())) {
+        return Ok(true);
+    }
+    let file = File::open(path).map_err(failed)?;
+    let mut lock = whole_file();
+    // SAFETY: the descriptor is open, and the structure is ours to be written.
+    if unsafe { libc::fcntl(file.as_raw_fd(), libc::F_GETLK, &raw mut lock) } != 0 {
+        return Err(failed(io::Error::last_os_error()));
+    }
+    Ok(lock.l_type != libc::F_UNLCK as libc::c_short)
+}
+
 impl Drop for FileLock {
     fn drop(&mut self) {
         let mut held = HELD.lock();
@@ -163,6 +190,7 @@ mod tests {
             seen = FileLock::acquire(&path);
         }
         assert_eq!(seen.unwrap_err(), LockError::Held { pid: u32::try_from(child).ok() });
+        assert_eq!(is_locked(&path), Ok(true));
         // SAFETY: a child of ours that has not been waited for.
         unsafe {
             libc::kill(child, libc::SIGKILL);

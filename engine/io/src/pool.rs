@@ -4,7 +4,7 @@
 use std::fmt;
 use std::io;
 use std::ptr::NonNull;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use highwater_base::BLOCK;
 use parking_lot::Mutex;
@@ -17,7 +17,7 @@ use crate::{Buffer, Chunk};
 const ARENA: usize = 2 << 20;
 
 /// The sizes kept: (bytes, how many at most). Smaller and larger requests are not worth a slot.
-const CLASSES: [(usize, usize); 2] = [(64 << 10, 512), (1 << 20, 128)];
+const CLASSES: [(usize, usize); 2] = [(64 << 10, 2048), (1 << 20, 128)];
 
 /// Requests below this are served elsewhere: they would waste most of the smallest class.
 const SMALLEST: usize = 16 << 10;
@@ -142,6 +142,15 @@ impl fmt::Debug for Pool {
         let made: usize = self.classes.iter().map(|class| class.slots.len() * class.size).sum();
         write!(f, "Pool({made} bytes)")
     }
+}
+
+/// A piece of memory that nobody ever writes: zeros, to prepare files with. `None` if there is no memory.
+pub(crate) fn zeros() -> Option<&'static [u8]> {
+    static ZEROS: OnceLock<Option<Arena>> = OnceLock::new();
+    let arena = ZEROS.get_or_init(|| Arena::new().ok()).as_ref()?;
+    // SAFETY: the arena is initialised (the system gives zeros), lives as long as the process, and its address
+    // goes nowhere else.
+    Some(unsafe { std::slice::from_raw_parts(arena.at.as_ptr(), ARENA) })
 }
 
 /// [`ARENA`] bytes, aligned to as much, straight from the system.

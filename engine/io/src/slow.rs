@@ -13,9 +13,9 @@ use highwater_base::BLOCK;
 use crate::files::Opened;
 use crate::op::{DirEntry, EntryKind, OpenHow, Outcome, Prepared};
 use crate::sys::{self, Allocate};
-use crate::{Buffer, IoError};
+use crate::{IoError, pool};
 
-/// Zeros are written in pieces of this size.
+/// Zeros are written in pieces of this size, one at a time: others' writes get in between.
 const ZEROS: usize = 1 << 20;
 
 /// A slow operation, with all it needs.
@@ -199,13 +199,13 @@ fn prepare(file: &File, direct: bool, at: u64, len: u64, how: Prepared) -> io::R
 }
 
 fn write_zeros(file: &File, direct: bool, at: u64, len: u64) -> io::Result<()> {
-    let mut zeros = Buffer::new(ZEROS.min(usize::try_from(len).unwrap_or(ZEROS)));
-    zeros.set_len(zeros.capacity());
+    let zeros = pool::zeros().ok_or_else(|| io::Error::from_raw_os_error(libc::ENOMEM))?;
+    let zeros = &zeros[..ZEROS];
     debug_assert!(!direct || (at.is_multiple_of(BLOCK) && len.is_multiple_of(BLOCK)));
     let mut position = at;
     while position < at + len {
         let n = (at + len - position).min(zeros.len() as u64) as usize;
-        match sys::uninterrupted(|| file.write_at(&zeros.filled()[..n], position))? {
+        match sys::uninterrupted(|| file.write_at(&zeros[..n], position))? {
             0 => return Err(io::Error::from_raw_os_error(libc::ENOSPC)),
             wrote => position += wrote as u64,
         }

@@ -203,6 +203,14 @@ pub(crate) fn listen(address: SocketAddr, shared: bool, backlog: i32) -> io::Res
     Ok(socket)
 }
 
+/// Whether a failed accept says only that the connection which was to be accepted is gone already.
+pub(crate) fn accept_goes_on(errno: i32) -> bool {
+    matches!(
+        errno,
+        libc::ECONNABORTED | libc::EPROTO | libc::ENETDOWN | libc::EHOSTUNREACH | libc::ENETUNREACH
+    )
+}
+
 /// Starts to connect a socket that does not block: `false` means that it is under way.
 pub(crate) fn start_connect(socket: BorrowedFd<'_>, address: SocketAddr) -> io::Result<bool> {
     let raw = RawAddress::from(address);

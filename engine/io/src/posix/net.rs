@@ -33,6 +33,7 @@ enum Polled {
 #[derive(Debug)]
 struct Listener {
     socket: TcpListener,
+    address: SocketAddr,
     accepts: VecDeque<Token>,
 }
 
@@ -146,7 +147,8 @@ impl Net {
         });
         let (socket, address) =
             listening.map_err(|error| IoError::from_std(&error, "listen", address.to_string()))?;
-        let listener = ListenerId(self.listeners.insert(Listener { socket, accepts: VecDeque::new() }));
+        let listener =
+            ListenerId(self.listeners.insert(Listener { socket, address, accepts: VecDeque::new() }));
         Ok(Outcome::Listening { listener, address })
     }
 
@@ -173,7 +175,14 @@ impl Net {
                     listener.accepts.push_front(token);
                     return;
                 }
-                Err(error) => done(to, token, Err(IoError::from_std(&error, "accept", format!("{id}")))),
+                Err(error) if error.raw_os_error().is_some_and(sys::accept_goes_on) => {
+                    listener.accepts.push_front(token);
+                    continue;
+                }
+                Err(error) => {
+                    let subject = listener.address.to_string();
+                    done(to, token, Err(IoError::from_std(&error, "accept", subject)));
+                }
                 Ok((socket, peer)) => {
                     let conn = ConnId(self.conns.insert(Conn::new(socket, peer)));
                     done(to, token, Ok(Outcome::Accepted { conn, peer }));

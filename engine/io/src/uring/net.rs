@@ -171,7 +171,7 @@ impl Net {
             done(to, token, conn.map_err(|error| IoError::from_std(&error, "accept", subject.to_string())));
         } else if open.closing.is_some() {
             done(to, token, Err(cancelled("accept", subject)));
-        } else if again(result) {
+        } else if again(result) || sys::accept_goes_on(-result) {
             let fd = open.socket.as_raw_fd();
             open.accepts.push(ring.start(InRing::Accept { token, listener: id, fd, address }));
         } else {
@@ -315,7 +315,7 @@ impl Conn {
             && let Some((token, buffer)) = self.receives.pop_front()
         {
             let fd = self.socket.as_raw_fd();
-            let poll_first = self.drained;
+            let poll_first = self.drained && ring.poll_first;
             self.receiving = Some(ring.start(InRing::Receive { token, conn: id, fd, buffer, poll_first }));
         }
     }

@@ -40,6 +40,8 @@ pub(super) struct Ring {
     pub(super) file_slots: u32,
     /// Whether memory can be registered.
     buffers: bool,
+    /// Whether a receive may be told to wait first (Linux 5.19).
+    pub(super) poll_first: bool,
 }
 
 /// One completion.
@@ -59,7 +61,7 @@ fn setup(error: &io::Error) -> IoError {
 impl Ring {
     /// A ring of `entries`, proved to work by an operation that does nothing.
     pub(super) fn new(entries: u32) -> Result<Ring, IoError> {
-        let ring = build(entries).map_err(|error| setup(&error))?;
+        let (ring, poll_first) = build(entries).map_err(|error| setup(&error))?;
         let mut probe = Probe::new();
         ring.submitter().register_probe(&mut probe).map_err(|error| setup(&error))?;
         let needed = [
@@ -95,6 +97,7 @@ impl Ring {
             enter,
             file_slots: file_slots.unwrap_or(0),
             buffers,
+            poll_first,
         };
         ring.start(InRing::Nothing);
         ring.enter(1, Some(Duration::from_secs(1))).map_err(|error| setup(&error))?;
@@ -294,23 +297,24 @@ pub(super) fn adopt(fd: RawFd) -> OwnedFd {
     unsafe { OwnedFd::from_raw_fd(fd) }
 }
 
-/// Sets up a ring with the best flags that this kernel takes.
-fn build(entries: u32) -> io::Result<IoUring> {
-    let attempt = |flags: &dyn Fn(&mut io_uring::Builder)| {
+/// Sets up a ring with the best flags that this kernel takes; says whether it is Linux 5.19 or later.
+fn build(entries: u32) -> io::Result<(IoUring, bool)> {
+    let attempt = |flags: fn(&mut io_uring::Builder)| {
         let mut builder = IoUring::builder();
         builder.setup_clamp().setup_cqsize(entries.saturating_mul(4)).dontfork();
         flags(&mut builder);
         builder.build(entries)
     };
     // Completions wait until the thread asks for them (Linux 6.1).
-    let deferred = attempt(&|builder| {
+    let deferred = attempt(|builder| {
         builder.setup_single_issuer().setup_defer_taskrun().setup_taskrun_flag().setup_submit_all();
     });
     // Completions do not interrupt the thread (Linux 5.19).
     let cooperative = |_| {
-        attempt(&|builder| {
+        attempt(|builder| {
             builder.setup_coop_taskrun().setup_taskrun_flag().setup_submit_all();
         })
     };
-    deferred.or_else(cooperative).or_else(|_| attempt(&|_| ()))
+    let modern = deferred.or_else(cooperative).map(|ring| (ring, true));
+    modern.or_else(|_| attempt(|_| ()).map(|ring| (ring, false)))
 }
