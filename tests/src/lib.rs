@@ -3,4 +3,8 @@
 //! The tests themselves are in `tests/`, one file per kind; `README.md` lists them.
 #![forbid(unsafe_code)]
 
+pub mod model;
+pub mod recover;
+pub mod rig;
 pub mod source;
+pub mod workload;

@@ -1,0 +1,378 @@
+//! One log on a simulated disk, driven operation by operation, with its model beside it.
+
+use std::cell::{Ref, RefCell};
+use std::path::Path;
+use std::rc::Rc;
+use std::time::Duration;
+
+use highwater_base::{LeaderEpoch, Offset, Uuid};
+use highwater_engine::batch::{set_base_offset, set_leader_epoch};
+use highwater_engine::{
+    AppendError, Appended, Fetched, Log, LogEvent, LogSettings, OpenError, OpenHint, Origin, Read, ReadError,
+    ReadId, RecoveryReport,
+};
+use highwater_io::Completion;
+use highwater_sim::{SimDisk, SimIo};
+
+use crate::model::{Model, Violation};
+
+/// The log's directory on every simulated disk.
+pub const DIR: &str = "/data/orders-0";
+
+/// Its topic's id.
+pub fn topic_id() -> Uuid {
+    Uuid::from_bytes([7; 16])
+}
+
+/// A moment at which the power may go: the disk, and what must and may be found then.
+#[derive(Clone)]
+pub struct Point {
+    /// Which operation, of how many.
+    pub at: String,
+    /// The disk.
+    pub disk: SimDisk,
+    /// The model.
+    pub model: Model,
+}
+
+/// What the rig shares with the watch on its I/O.
+#[derive(Default)]
+struct Shared {
+    model: Model,
+    points: Option<Vec<Point>>,
+    /// Names of all operations so far, in order.
+    operations: Vec<&'static str>,
+}
+
+/// A log, its I/O and its model.
+pub struct Rig {
+    /// The simulated disk and clock.
+    pub io: SimIo,
+    /// The log.
+    pub log: Log,
+    /// The epoch that appends carry.
+    pub epoch: LeaderEpoch,
+    settings: LogSettings,
+    shared: Rc<RefCell<Shared>>,
+    reads: Vec<(ReadId, Result<Fetched, ReadError>)>,
+    closed: bool,
+    /// The log has failed for good; what was synced until then.
+    failed: Option<i64>,
+    /// Whether something was said to be durable after that.
+    acked_after_failure: bool,
+}
+
+fn watch(io: &mut SimIo, shared: &Rc<RefCell<Shared>>) {
+    let shared = Rc::clone(shared);
+    io.watch(move |disk, event| {
+        let mut shared = shared.borrow_mut();
+        if event.moment == highwater_sim::Moment::Submitted {
+            shared.operations.push(event.name);
+        }
+        let at = format!("operation {} ({}) {:?}", shared.operations.len(), event.name, event.moment);
+        let model = shared.model.clone();
+        if let Some(points) = &mut shared.points {
+            points.push(Point { at, disk: disk.clone(), model });
+        }
+    });
+}
+
+impl Rig {
+    /// Makes a new log and waits until it is there. With `record`, keeps a [`Point`] for each operation.
+    pub fn create(mut io: SimIo, settings: LogSettings, record: bool) -> Rig {
+        let shared = Rc::new(RefCell::new(Shared { points: record.then(Vec::new), ..Shared::default() }));
+        watch(&mut io, &shared);
+        let log = Log::create(io.clock().now(), Path::new(DIR), 7, settings, topic_id());
+        let mut rig = Rig::around(io, log, settings, shared);
+        rig.run_until(|rig| rig.shared.borrow().model.ready || rig.failed.is_some());
+        rig
+    }
+
+    /// Opens the log that is on the disk. Nothing is recorded.
+    pub fn open(
+        mut io: SimIo,
+        settings: LogSettings,
+        model: Model,
+    ) -> Result<(Rig, RecoveryReport), OpenError> {
+        let clean_stop = model.closed;
+        let shared = Rc::new(RefCell::new(Shared { model, ..Shared::default() }));
+        let (log, report) = open_log(&mut io, settings, clean_stop)?;
+        let mut rig = Rig::around(io, log, settings, shared);
+        rig.found();
+        Ok((rig, report))
+    }
+
+    fn around(io: SimIo, log: Log, settings: LogSettings, shared: Rc<RefCell<Shared>>) -> Rig {
+        let epoch = LeaderEpoch::new(log.latest_epoch().get().max(0));
+        Rig {
+            io,
+            log,
+            epoch,
+            settings,
+            shared,
+            reads: Vec::new(),
+            closed: false,
+            failed: None,
+            acked_after_failure: false,
+        }
+    }
+
+    /// Puts the model in step with a log that was just opened.
+    fn found(&mut self) {
+        let mut shared = self.shared.borrow_mut();
+        let model = &mut shared.model;
+        let (start, end) = (self.log.log_start().get(), self.log.log_end().get());
+        match model.cut.take() {
+            Some(crate::model::Cut::Restart(at)) if start == at && end == at => model.batches.clear(),
+            _ => model.log_start = start,
+        }
+        model.log_end = end;
+        model.set_end(end);
+        model.log_start = model.log_start.max(start);
+        model.synced = self.log.synced_end().get();
+        model.written = self.log.written_end().get();
+        (model.ready, model.closed) = (true, false);
+    }
+
+    /// The model as it is now.
+    pub fn model(&self) -> Model {
+        self.shared.borrow().model.clone()
+    }
+
+    /// The names of all operations so far.
+    pub fn operations(&self) -> Ref<'_, Vec<&'static str>> {
+        Ref::map(self.shared.borrow(), |shared| &shared.operations)
+    }
+
+    /// Takes the points that were recorded.
+    pub fn take_points(&mut self) -> Vec<Point> {
+        self.shared.borrow_mut().points.take().unwrap_or_default()
+    }
+
+    /// Whether the log has failed for good.
+    pub fn has_failed(&self) -> bool {
+        self.failed.is_some()
+    }
+
+    /// Whether something was acknowledged after the log had failed.
+    pub fn acked_after_failure(&self) -> bool {
+        self.acked_after_failure
+    }
+
+    /// Whether the log is closed.
+    pub fn is_closed(&self) -> bool {
+        self.closed
+    }
+
+    /// Takes in what the log has to say.
+    fn listen(&mut self) {
+        while let Some(event) = self.log.poll_event() {
+            let mut shared = self.shared.borrow_mut();
+            let model = &mut shared.model;
+            match event {
+                LogEvent::Ready => model.ready = true,
+                LogEvent::Truncated { log_end } => {
+                    model.end_cut();
+                    assert_eq!(log_end.get(), model.log_end, "a truncation ends where it was to end");
+                }
+                LogEvent::ReadDone { id, result } => self.reads.push((id, result)),
+                LogEvent::Closed => {
+                    self.closed = true;
+                    model.closed = true;
+                    let end = model.log_end;
+                    model.promise(end, end);
+                }
+                LogEvent::Failed(_) => self.failed = self.failed.or(Some(model.synced)),
+                _ => {}
+            }
+        }
+        let mut shared = self.shared.borrow_mut();
+        let (synced, written) = (self.log.synced_end().get(), self.log.written_end().get());
+        shared.model.promise(synced, written);
+        shared.model.log_start = shared.model.log_start.max(self.log.log_start().get());
+        self.acked_after_failure |= self.failed.is_some_and(|before| shared.model.synced > before);
+        let at = format!("after operation {}", shared.operations.len());
+        let model = shared.model.clone();
+        if let Some(points) = &mut shared.points {
+            points.push(Point { at, disk: self.io.disk().clone(), model });
+        }
+    }
+
+    /// Lets the log submit what is due.
+    pub fn step(&mut self) {
+        let now = self.io.clock().now();
+        self.log.step(now, &mut self.io);
+        self.listen();
+    }
+
+    /// One completion (or several at the same time); false if nothing is in flight.
+    pub fn pump(&mut self) -> bool {
+        let mut out: Vec<Completion> = Vec::new();
+        if !self.io.advance(&mut out) {
+            return false;
+        }
+        let now = self.io.clock().now();
+        for completion in out {
+            self.log.complete(now, completion, &mut self.io);
+        }
+        self.listen();
+        self.step();
+        true
+    }
+
+    /// Goes on until `done`, passing time if nothing else happens; gives up after a while.
+    pub fn run_until(&mut self, done: impl Fn(&Rig) -> bool) -> bool {
+        self.step();
+        for _ in 0..20_000 {
+            if done(self) {
+                return true;
+            }
+            if !self.pump() {
+                self.pass(Duration::from_millis(50));
+            }
+        }
+        false
+    }
+
+    /// Goes on until nothing is in flight and nothing is due at once.
+    pub fn settle(&mut self) {
+        self.step();
+        while self.pump() {}
+    }
+
+    /// Lets time pass, with the log's deadlines in it.
+    pub fn pass(&mut self, by: Duration) {
+        let until = self.io.clock().now().mono.plus(by);
+        loop {
+            let now = self.io.clock().now();
+            let deadline = self.log.step(now, &mut self.io);
+            self.listen();
+            let next = deadline.into_iter().chain(self.io.next_due()).min();
+            match next.filter(|next| *next < until) {
+                Some(next) => {
+                    self.io.clock().advance_to(next.max(now.mono.plus(Duration::from_micros(1))));
+                    let mut out = Vec::new();
+                    highwater_io::Io::reap(&mut self.io, &mut out);
+                    let now = self.io.clock().now();
+                    for completion in out {
+                        self.log.complete(now, completion, &mut self.io);
+                    }
+                    self.listen();
+                }
+                None => break,
+            }
+        }
+        self.io.clock().advance_to(until);
+        self.step();
+    }
+
+    /// Appends, as a client's batch. The model hears of it.
+    pub fn append(&mut self, batch: &[u8]) -> Result<Appended, AppendError> {
+        let origin = Origin::Client { leader_epoch: self.epoch };
+        let appended = self.log.append(self.io.clock().now(), batch, origin)?;
+        if !appended.duplicate {
+            let mut stored = batch.to_vec();
+            set_base_offset(&mut stored, appended.first);
+            set_leader_epoch(&mut stored, self.epoch);
+            let mut shared = self.shared.borrow_mut();
+            shared.model.append(appended.first.get(), appended.end.get(), stored.into());
+        }
+        Ok(appended)
+    }
+
+    /// Cuts the log and waits until that is done.
+    pub fn truncate(&mut self, to: i64) {
+        self.shared.borrow_mut().model.begin_truncation(to);
+        self.log.truncate(Offset::new(to));
+        self.run_until(|rig| rig.shared.borrow().model.cut.is_none() || rig.has_failed());
+    }
+
+    /// Drops everything, goes on at `at`, and waits until that is done.
+    pub fn restart_at(&mut self, at: i64) {
+        self.shared.borrow_mut().model.begin_restart(at);
+        self.log.restart_at(Offset::new(at));
+        self.run_until(|rig| rig.shared.borrow().model.cut.is_none() || rig.has_failed());
+    }
+
+    /// Raises the log start.
+    pub fn trim(&mut self, to: i64) {
+        {
+            let mut shared = self.shared.borrow_mut();
+            shared.model.log_start = shared.model.log_start.max(to);
+        }
+        self.log.trim(Offset::new(to));
+        self.step();
+    }
+
+    /// Closes the log, opens it again, and goes on recording.
+    pub fn close_and_reopen(&mut self) {
+        self.log.close();
+        if !self.run_until(|rig| rig.is_closed() || rig.has_failed()) || self.has_failed() {
+            return;
+        }
+        let clean_stop = true;
+        self.shared.borrow_mut().model.closed = false;
+        let opened = open_log(&mut self.io, self.settings, clean_stop);
+        let Ok((log, _)) = opened else {
+            self.failed = Some(self.model().synced);
+            return;
+        };
+        (self.log, self.closed) = (log, false);
+        let end = self.model().log_end;
+        assert_eq!(self.log.log_end().get(), end, "a clean stop loses nothing");
+        self.found();
+    }
+
+    /// The process or the machine dies; goes on, recording, with what `next` is.
+    pub fn crash(&mut self, next: SimIo) -> Result<(), OpenError> {
+        self.io = next;
+        watch(&mut self.io, &self.shared);
+        let (log, _) = open_log(&mut self.io, self.settings, false)?;
+        self.log = log;
+        self.reads.clear();
+        self.found();
+        Ok(())
+    }
+
+    /// Reads once, waiting for the disk if need be. `None`: the log gave up.
+    pub fn read(&mut self, from: i64, upto: i64, max_bytes: usize) -> Option<Result<Fetched, ReadError>> {
+        let now = self.io.clock().now();
+        match self.log.read(now, Offset::new(from), Offset::new(upto), max_bytes) {
+            Ok(Read::Ready(fetched)) => Some(Ok(fetched)),
+            Ok(Read::Pending(id)) => {
+                self.run_until(|rig| rig.reads.iter().any(|(done, _)| *done == id));
+                let index = self.reads.iter().position(|(done, _)| *done == id)?;
+                Some(self.reads.swap_remove(index).1)
+            }
+            Err(error) => Some(Err(error)),
+        }
+    }
+
+    /// Reads everything from `start` up to `end`.
+    pub fn read_all(&mut self, start: i64, end: i64) -> Result<Vec<u8>, Violation> {
+        let (mut all, mut next) = (Vec::new(), start);
+        while next < end {
+            let fetched = match self.read(next, end, 4096) {
+                Some(Ok(fetched)) => fetched,
+                Some(Err(error)) => return Err(Violation::Lost(format!("reading at {next}: {error}"))),
+                None => return Err(Violation::Bad(format!("a read at {next} was never answered"))),
+            };
+            if fetched.next.get() <= next {
+                return Err(Violation::Hole(format!("nothing at {next}, the log ends at {end}")));
+            }
+            next = fetched.next.get();
+            all.extend_from_slice(&fetched.to_vec());
+        }
+        Ok(all)
+    }
+}
+
+fn open_log(
+    io: &mut SimIo,
+    settings: LogSettings,
+    clean_stop: bool,
+) -> Result<(Log, RecoveryReport), OpenError> {
+    let hint = OpenHint { clean_stop, topic_id: Some(topic_id()), ..OpenHint::default() };
+    let now = io.clock().now();
+    Log::open(io, now, Path::new(DIR), 7, settings, hint)
+}

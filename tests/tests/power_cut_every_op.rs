@@ -1,0 +1,111 @@
+//! The power goes after every I/O operation of a workload, under every loss policy.
+//!
+//! `HIGHWATER_MUTANT=no_sync` (syncs are claimed, not done) must make this fail.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use highwater_base::Mutant;
+use highwater_engine::{Durability, LogSettings};
+use highwater_sim::Loss;
+use highwater_tests::model::Violation;
+use highwater_tests::recover::check;
+use highwater_tests::rig::Point;
+use highwater_tests::workload::{Plan, Run, run, tiny};
+
+fn mutant() -> Mutant {
+    let name = std::env::var("HIGHWATER_MUTANT").unwrap_or_default();
+    Mutant::named(&name).unwrap_or_else(|| panic!("HIGHWATER_MUTANT={name}: no such mutant"))
+}
+
+/// One point in so many is also checked for going on afterwards, which costs several recoveries.
+const DEEP_ONE_IN: usize = 8;
+
+fn policies() -> impl Iterator<Item = Loss> {
+    Loss::POWER_CUTS.into_iter().chain([Loss::Kill])
+}
+
+#[derive(Default)]
+struct Found {
+    points: AtomicUsize,
+    lost: AtomicUsize,
+    holes: AtomicUsize,
+    changes: AtomicUsize,
+    bad: AtomicUsize,
+}
+
+impl Found {
+    fn add(&self, violation: &Violation) -> usize {
+        let count = match violation {
+            Violation::Lost(_) => &self.lost,
+            Violation::Hole(_) => &self.holes,
+            Violation::Changed(_) => &self.changes,
+            Violation::Bad(_) => &self.bad,
+        };
+        count.fetch_add(1, Ordering::Relaxed)
+    }
+
+    fn get(count: &AtomicUsize) -> usize {
+        count.load(Ordering::Relaxed)
+    }
+}
+
+/// Checks every point under every policy, on as many threads as there are cores.
+fn check_all(points: &[Point], settings: LogSettings, found: &Found) {
+    let next = AtomicUsize::new(0);
+    let threads = std::thread::available_parallelism().map_or(2, usize::from);
+    std::thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| {
+                loop {
+                    let index = next.fetch_add(1, Ordering::Relaxed);
+                    let Some(point) = points.get(index) else { return };
+                    for (policy, loss) in policies().enumerate() {
+                        let seed = (index * 16 + policy) as u64;
+                        let deep = (index + policy).is_multiple_of(DEEP_ONE_IN);
+                        let disk = point.disk.power_cut(loss, seed);
+                        found.points.fetch_add(1, Ordering::Relaxed);
+                        if let Err(violation) = check(&disk, &point.model, settings, loss, seed, deep)
+                            && found.add(&violation) < 5
+                        {
+                            println!("{} (point {index}), {loss:?}: {violation}", point.at);
+                        }
+                    }
+                }
+            });
+        }
+    });
+}
+
+fn recorded(settings: LogSettings, seed: u64) -> Run {
+    run(Plan { record: true, crashes: true, ..Plan::new(settings, seed) })
+}
+
+#[test]
+fn power_cut_every_op() {
+    let found = Found::default();
+    let durabilities =
+        [Durability::Each, Durability::Os, Durability::Interval { bytes: 16 << 10, messages: 20, ms: 20 }];
+    for (seed, durability) in durabilities.into_iter().enumerate() {
+        let settings = LogSettings { mutant: mutant(), ..tiny(durability) };
+        let run = recorded(settings, 1 + seed as u64);
+        assert!(!run.rig.has_failed(), "{:?}", run.rig.log.failure());
+        assert_eq!(run.violations, [], "while it ran, {durability:?}");
+        let operations = run.rig.operations().len();
+        println!("{durability:?}: {operations} operations, {} points", run.points.len());
+        assert!(operations >= 500, "the workload has only {operations} operations");
+        check_all(&run.points, settings, &found);
+    }
+    let [points, lost, holes, changes, bad] =
+        [&found.points, &found.lost, &found.holes, &found.changes, &found.bad].map(Found::get);
+    println!(
+        "figure: power_cut_every_op points={points} lost={lost} holes={holes} second_recovery_changes={changes}"
+    );
+    assert_eq!((lost, holes, changes, bad), (0, 0, 0, 0), "lost, holes, changes by a second recovery, other");
+}
+
+#[test]
+fn the_same_seed_gives_the_same_trace() {
+    let trace = |seed| run(Plan { crashes: true, ..Plan::new(tiny(Durability::Each), seed) }).trace;
+    assert_eq!(trace(5), trace(5));
+    assert_ne!(trace(5), trace(6));
+}
