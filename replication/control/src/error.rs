@@ -138,6 +138,11 @@ pub enum ControlError {
     },
     /// The producer ids are used up.
     ProducerIdsExhausted,
+    /// The changed metadata could not be stored, so the change did not happen.
+    NotStored {
+        /// What the system said.
+        reason: String,
+    },
 }
 
 impl ControlError {
@@ -163,6 +168,7 @@ impl ControlError {
             ControlError::NotController { .. } => 41,
             ControlError::IneligibleReplica { .. } => 107,
             ControlError::ProducerIdsExhausted => -1,
+            ControlError::NotStored { .. } => 56,
         }
     }
 }
@@ -240,6 +246,9 @@ impl fmt::Display for ControlError {
                 write!(f, "Broker {broker} may not join the ISR: {reason}.")
             }
             ControlError::ProducerIdsExhausted => f.write_str("All 2^63 producer ids were given out."),
+            ControlError::NotStored { reason } => {
+                write!(f, "The cluster's metadata could not be stored, nothing was changed: {reason}")
+            }
         }
     }
 }
