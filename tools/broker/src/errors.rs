@@ -1,5 +1,6 @@
 //! Kafka's error codes, assigned in one place: every error of the crates below becomes a [`Refusal`] here.
 
+use highwater_control::ControlError;
 use highwater_wire::ErrorCode;
 
 /// Why something was not done, in the words of the protocol.
@@ -22,5 +23,20 @@ impl Refusal {
     /// A code and why.
     pub(crate) fn new(code: ErrorCode, message: impl Into<String>) -> Refusal {
         Refusal { code, message: Some(message.into()), records: Vec::new() }
+    }
+
+    /// A reply of another kind than the call has: a bug, told to the client rather than hidden.
+    pub(crate) fn unexpected(what: &str) -> Refusal {
+        Refusal::new(
+            ErrorCode::UnknownServerError,
+            format!("expected a reply to {what}, found one to another call"),
+        )
+    }
+}
+
+impl From<ControlError> for Refusal {
+    fn from(error: ControlError) -> Refusal {
+        let code = ErrorCode::from_code(error.kafka_code()).unwrap_or(ErrorCode::UnknownServerError);
+        Refusal::new(code, error.to_string())
     }
 }

@@ -6,9 +6,9 @@ use highwater_io::Slice;
 use highwater_wire::FetchAnswer;
 use kafka_protocol::messages::ResponseKind;
 
+use crate::call::PartitionReply;
 use crate::errors::Refusal;
 use crate::handlers::Ctx;
-use crate::call::PartitionReply;
 
 /// What becomes of a request.
 ///

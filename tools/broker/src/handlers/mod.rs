@@ -1,12 +1,37 @@
 //! One handler a file, one file an API. No I/O, no clock: everything comes through [`Ctx`].
 
+mod api_versions;
+mod codec;
+mod create_partitions;
+mod create_topics;
+mod delete_records;
+mod delete_topics;
+mod describe_cluster;
+mod describe_configs;
+mod fetch;
+mod gather;
+mod incremental_alter_configs;
+mod init_producer_id;
+mod list_offsets;
+mod lookup;
+mod metadata;
+mod offset_for_leader_epoch;
+mod produce;
+
+#[cfg(test)]
+mod fake;
+
 use std::sync::Arc;
 
 use highwater_base::{BrokerId, Mono, Now, PartitionIndex, Uuid};
 use highwater_control::{Command, Image};
+use highwater_wire::RequestHeader;
+use kafka_protocol::messages::RequestKind;
 
-use crate::config::Settings;
 use crate::call::PartitionCall;
+use crate::config::Settings;
+use crate::pending::Handled;
+use crate::session::Session;
 
 /// What a handler sees of its shard while it works on one request. Indexes are those of that request: the reply
 /// to a call comes with the index that the call returned, and no index is given twice in one request.
@@ -57,4 +82,31 @@ pub(crate) struct NodeFacts {
     pub(crate) cluster_id: String,
     /// `broker.rack`.
     pub(crate) rack: Option<String>,
+}
+
+/// Handles a request: answers it, or asks partitions and the authority for what the answer needs.
+pub(crate) fn handle(
+    ctx: &mut dyn Ctx,
+    _session: &Session,
+    header: &RequestHeader,
+    body: RequestKind,
+) -> Handled {
+    let version = header.version;
+    match body {
+        RequestKind::Produce(request) => produce::handle(ctx, header, request),
+        RequestKind::Fetch(request) => fetch::handle(ctx, version, request),
+        RequestKind::ListOffsets(request) => list_offsets::handle(ctx, version, request),
+        RequestKind::Metadata(request) => metadata::handle(ctx, version, request),
+        RequestKind::ApiVersions(request) => api_versions::handle(header, &request),
+        RequestKind::CreateTopics(request) => create_topics::handle(ctx, version, request),
+        RequestKind::DeleteTopics(request) => delete_topics::handle(ctx, version, request),
+        RequestKind::DeleteRecords(request) => delete_records::handle(ctx, request),
+        RequestKind::InitProducerId(request) => init_producer_id::handle(ctx, &request),
+        RequestKind::OffsetForLeaderEpoch(request) => offset_for_leader_epoch::handle(ctx, request),
+        RequestKind::DescribeConfigs(request) => describe_configs::handle(ctx, version, &request),
+        RequestKind::CreatePartitions(request) => create_partitions::handle(ctx, request),
+        RequestKind::IncrementalAlterConfigs(request) => incremental_alter_configs::handle(ctx, request),
+        RequestKind::DescribeCluster(request) => describe_cluster::handle(ctx, version, &request),
+        _ => Handled::Close(format!("{} is decoded, and nobody handles it", header.api.name())),
+    }
 }

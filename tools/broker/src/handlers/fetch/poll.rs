@@ -1,0 +1,297 @@
+//! One fetch, from its first reads to its answer.
+
+use std::collections::BTreeMap;
+
+use highwater_base::{LeaderEpoch, Mono, Offset, PartitionIndex, Uuid};
+
+use super::super::Ctx;
+use super::super::lookup::Target;
+use super::budget::Budget;
+use crate::call::{Isolation, PartitionCall, PartitionReply, ReadReply};
+use crate::errors::Refusal;
+use crate::pending::{Handled, Pending, Reply};
+
+/// A topic of the request; its partitions are the next `partitions` slots.
+pub(super) struct Topic {
+    pub(super) name: String,
+    pub(super) id: Uuid,
+    pub(super) partitions: usize,
+}
+
+/// A partition of the request.
+pub(super) struct Slot {
+    pub(super) index: PartitionIndex,
+    /// The topic's id, if the topic is known.
+    pub(super) topic: Option<Uuid>,
+    target: Option<Target>,
+    from: Offset,
+    max_bytes: usize,
+    current: LeaderEpoch,
+    last_fetched: LeaderEpoch,
+    pub(super) state: State,
+}
+
+/// How far a partition is.
+pub(super) enum State {
+    /// Not asked, or asked and not answered yet.
+    Unread,
+    /// What the last read gave, already cut to what fits.
+    Read(ReadReply),
+    /// It cannot be read.
+    Refused(Refusal),
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Asked {
+    Read,
+    Await,
+}
+
+/// A fetch under way.
+pub(super) struct Poll {
+    pub(super) version: i16,
+    pub(super) isolation: Isolation,
+    min_bytes: usize,
+    deadline: Mono,
+    pub(super) topics: Vec<Topic>,
+    pub(super) slots: Vec<Slot>,
+    max_bytes: usize,
+    /// Room left by the slots before `next`.
+    budget: Budget,
+    /// First slot of the wave that is being read; those before it are settled.
+    wave: usize,
+    /// First slot that was not asked yet.
+    next: usize,
+    /// What is awaited, by the number of the call: which slot.
+    asked: BTreeMap<u32, (usize, Asked)>,
+    /// Reads among `asked`.
+    reading: usize,
+}
+
+impl Slot {
+    pub(super) fn new(
+        index: i32,
+        topic: Option<Uuid>,
+        target: Result<Target, Refusal>,
+        from: Offset,
+        max_bytes: usize,
+        current: LeaderEpoch,
+        last_fetched: LeaderEpoch,
+    ) -> Slot {
+        let (target, state) = match target {
+            Ok(target) => (Some(target), State::Unread),
+            Err(refusal) => (None, State::Refused(refusal)),
+        };
+        Slot {
+            index: PartitionIndex::new(index),
+            topic,
+            target,
+            from,
+            max_bytes,
+            current,
+            last_fetched,
+            state,
+        }
+    }
+
+    fn len(&self) -> usize {
+        match &self.state {
+            State::Read(read) => read.data.iter().map(|slice| slice.len()).sum(),
+            State::Unread | State::Refused(_) => 0,
+        }
+    }
+
+    /// Whether it must be told at once: an error, a divergence, or a limit that kept back what could be read (the
+    /// next read would give the same again).
+    fn is_urgent(&self, isolation: Isolation) -> bool {
+        match &self.state {
+            State::Read(read) => {
+                let bound = match isolation {
+                    Isolation::ReadUncommitted => read.high_watermark,
+                    Isolation::ReadCommitted => read.last_stable,
+                };
+                read.diverging.is_some() || read.next < bound
+            }
+            State::Refused(_) => true,
+            State::Unread => false,
+        }
+    }
+}
+
+impl Poll {
+    pub(super) fn new(
+        version: i16,
+        isolation: Isolation,
+        min_bytes: usize,
+        max_bytes: usize,
+        deadline: Mono,
+        topics: Vec<Topic>,
+        slots: Vec<Slot>,
+    ) -> Poll {
+        Poll {
+            version,
+            isolation,
+            min_bytes,
+            deadline,
+            topics,
+            slots,
+            max_bytes,
+            budget: Budget::new(max_bytes),
+            wave: 0,
+            next: 0,
+            asked: BTreeMap::new(),
+            reading: 0,
+        }
+    }
+
+    pub(super) fn start(ctx: &mut dyn Ctx, mut poll: Poll) -> Handled {
+        poll.read_wave(ctx);
+        match poll.proceed(ctx) {
+            Some(handled) => handled,
+            None => Handled::Pending(Box::new(poll)),
+        }
+    }
+
+    /// Reads the next partitions: as many as could fill the room that is left. Those after wait to see how much
+    /// of it was used.
+    fn read_wave(&mut self, ctx: &mut dyn Ctx) {
+        self.wave = self.next;
+        let mut planned = 0;
+        while self.next < self.slots.len() && (planned < self.budget.left() || self.budget.left() == 0) {
+            let slot = &self.slots[self.next];
+            let max_bytes = slot.max_bytes.min(self.budget.left() - planned);
+            if slot.target.is_some() {
+                planned += max_bytes;
+                // A full answer still tells of the other partitions' offsets.
+                let any = max_bytes > 0 || self.budget.is_empty();
+                self.read(ctx, self.next, if any { max_bytes.max(1) } else { 0 });
+            }
+            self.next += 1;
+        }
+    }
+
+    fn read(&mut self, ctx: &mut dyn Ctx, at: usize, max_bytes: usize) {
+        let slot = &self.slots[at];
+        let Some(target) = slot.target else { return };
+        let call = PartitionCall::Read {
+            from: slot.from,
+            isolation: self.isolation,
+            max_bytes: u32::try_from(max_bytes).unwrap_or(u32::MAX),
+            current: slot.current,
+            last_fetched: slot.last_fetched,
+        };
+        self.asked.insert(ctx.call(target, call), (at, Asked::Read));
+        self.reading += 1;
+    }
+
+    /// No read is under way: settles the wave, and goes on to the next one, the answer, or the wait.
+    fn proceed(&mut self, ctx: &mut dyn Ctx) -> Option<Handled> {
+        while self.reading == 0 {
+            self.settle();
+            if self.next == self.slots.len() {
+                break;
+            }
+            self.read_wave(ctx);
+        }
+        if self.reading > 0 {
+            return None;
+        }
+        let bytes: usize = self.slots.iter().map(Slot::len).sum();
+        let done = bytes >= self.min_bytes
+            || self.slots.is_empty()
+            || ctx.now().mono >= self.deadline
+            || self.slots.iter().any(|slot| slot.is_urgent(self.isolation));
+        if done {
+            return Some(self.finish(ctx));
+        }
+        self.wait(ctx);
+        None
+    }
+
+    /// Cuts what the wave gave to what fits, in the order of the request.
+    fn settle(&mut self) {
+        for slot in &mut self.slots[self.wave..self.next] {
+            let State::Read(read) = &mut slot.state else { continue };
+            let before: usize = read.data.iter().map(|slice| slice.len()).sum();
+            self.budget.take(&mut read.data, slot.max_bytes);
+            if read.data.iter().map(|slice| slice.len()).sum::<usize>() < before {
+                // Something was kept back; where that begins is not known without reading the batches.
+                read.next = slot.from;
+            }
+        }
+        self.wave = self.next;
+    }
+
+    /// Asks every partition that is not asked already to say when there is more.
+    fn wait(&mut self, ctx: &mut dyn Ctx) {
+        let waiting: Vec<usize> = self.asked.values().map(|(at, _)| *at).collect();
+        for (at, slot) in self.slots.iter().enumerate() {
+            let (Some(target), State::Read(read)) = (slot.target, &slot.state) else { continue };
+            if waiting.contains(&at) {
+                continue;
+            }
+            let beyond = read.next;
+            let call =
+                PartitionCall::AwaitReadable { beyond, isolation: self.isolation, deadline: self.deadline };
+            self.asked.insert(ctx.call(target, call), (at, Asked::Await));
+        }
+        ctx.set_deadline(self.deadline);
+    }
+
+    /// Reads a partition again, which has more now, into the room that the others leave.
+    fn read_again(&mut self, ctx: &mut dyn Ctx, at: usize) {
+        let others: usize =
+            self.slots.iter().enumerate().filter(|(i, _)| *i != at).map(|(_, slot)| slot.len()).sum();
+        let room = self.max_bytes.saturating_sub(others).min(self.slots[at].max_bytes);
+        self.read(ctx, at, room.max(1));
+    }
+
+    fn on_read(&mut self, at: usize, reply: Reply) {
+        self.reading -= 1;
+        let again = at < self.wave;
+        let slot = &mut self.slots[at];
+        slot.state = match reply {
+            Reply::Partition(PartitionReply::Read(read)) => State::Read(read),
+            Reply::Partition(PartitionReply::Refused(refusal)) => State::Refused(refusal),
+            _ => State::Refused(Refusal::unexpected("Fetch")),
+        };
+        if again {
+            let others: usize =
+                self.slots.iter().enumerate().filter(|(i, _)| *i != at).map(|(_, slot)| slot.len()).sum();
+            let mut budget = Budget::after(self.max_bytes, others);
+            let slot = &mut self.slots[at];
+            if let State::Read(read) = &mut slot.state {
+                budget.take(&mut read.data, slot.max_bytes);
+            }
+        }
+    }
+
+    /// Takes the answer; gives up what is still awaited.
+    fn finish(&mut self, ctx: &mut dyn Ctx) -> Handled {
+        for (index, (at, asked)) in std::mem::take(&mut self.asked) {
+            if let (Asked::Await, Some(target)) = (asked, self.slots[at].target) {
+                ctx.forget(target, index);
+            }
+        }
+        super::answer::answer(ctx, self)
+    }
+}
+
+impl Pending for Poll {
+    fn on_reply(&mut self, ctx: &mut dyn Ctx, index: u32, reply: Reply) -> Option<Handled> {
+        let (at, asked) = self.asked.remove(&index)?;
+        match (asked, reply) {
+            (Asked::Read, reply) => self.on_read(at, reply),
+            (Asked::Await, Reply::Partition(PartitionReply::Refused(refusal))) => {
+                self.slots[at].state = State::Refused(refusal);
+            }
+            (Asked::Await, _) => self.read_again(ctx, at),
+        }
+        self.proceed(ctx)
+    }
+
+    fn on_deadline(&mut self, ctx: &mut dyn Ctx) -> Option<Handled> {
+        // Reads under way are waited for: `proceed` answers when they are in.
+        self.proceed(ctx)
+    }
+}

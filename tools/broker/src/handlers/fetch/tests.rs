@@ -1,0 +1,285 @@
+//! Fetch, on a fake shard.
+
+use highwater_base::{LeaderEpoch, Offset, ProducerId};
+use highwater_io::Slice;
+use highwater_wire::{Api, ErrorCode, FetchAnswer, Piece, encode_fetch};
+use kafka_protocol::messages::FetchRequest;
+use kafka_protocol::messages::fetch_request::{FetchPartition, FetchTopic};
+
+use super::super::codec::{topic_name, uuid};
+use super::super::fake::{Call, Fake, header};
+use crate::call::{Isolation, PartitionCall, PartitionReply, ReadReply};
+use crate::errors::Refusal;
+use crate::pending::{Answer, Handled};
+
+/// A fetch of the first partitions of topic `t`, from offset 0, of at least one byte, waiting half a second.
+fn request(partitions: i32) -> FetchRequest {
+    let partition = |index| {
+        let partition = FetchPartition::default().with_partition(index).with_partition_max_bytes(1000);
+        partition.with_current_leader_epoch(-1).with_last_fetched_epoch(-1)
+    };
+    let topic = FetchTopic::default().with_topic(topic_name("t"));
+    FetchRequest::default()
+        .with_replica_id((-1).into())
+        .with_max_wait_ms(500)
+        .with_min_bytes(1)
+        .with_max_bytes(10_000)
+        .with_session_epoch(-1)
+        .with_topics(vec![topic.with_partitions((0..partitions).map(partition).collect())])
+}
+
+/// A read that gave batches of these lengths, and left nothing.
+fn read(lengths: &[usize]) -> ReadReply {
+    let mut bytes = Vec::new();
+    for length in lengths {
+        let mut batch = vec![0; *length];
+        batch[8..12].copy_from_slice(&((length - 12) as i32).to_be_bytes());
+        bytes.extend(batch);
+    }
+    let end = Offset::new(lengths.len() as i64);
+    let data = if bytes.is_empty() { Vec::new() } else { vec![Slice::from(bytes)] };
+    ReadReply {
+        high_watermark: end,
+        last_stable: end,
+        log_start: Offset::ZERO,
+        data,
+        next: end,
+        aborted: Vec::new(),
+        diverging: None,
+    }
+}
+
+fn gave(lengths: &[usize]) -> PartitionReply {
+    PartitionReply::Read(read(lengths))
+}
+
+fn ask(fake: &mut Fake, request: FetchRequest) -> Handled {
+    fake.handle(&header(Api::Fetch, 12), request.into())
+}
+
+fn answered(handled: Handled) -> (FetchAnswer, Vec<Vec<Slice>>) {
+    match handled {
+        Handled::Answer(Answer::Fetch { fetch, records }) => (fetch, records),
+        Handled::Pending(_) => panic!("still pending"),
+        _ => panic!("another answer"),
+    }
+}
+
+fn lengths(handled: Handled) -> Vec<usize> {
+    let (fetch, records) = answered(handled);
+    let partitions: Vec<_> = fetch.topics.iter().flat_map(|topic| &topic.partitions).collect();
+    assert_eq!(partitions.len(), records.len());
+    for (partition, data) in partitions.iter().zip(&records) {
+        assert_eq!(partition.records_len, data.iter().map(Slice::len).sum::<usize>());
+    }
+    partitions.iter().map(|partition| partition.records_len).collect()
+}
+
+fn max_bytes(call: &Call) -> u32 {
+    match call.call {
+        PartitionCall::Read { max_bytes, .. } => max_bytes,
+        _ => panic!("no read: {call:?}"),
+    }
+}
+
+#[test]
+fn enough_is_answered_at_once_and_its_pieces_name_the_partitions() {
+    let mut fake = Fake::with_topic("t", 2);
+    let handled = ask(&mut fake, request(2));
+    let calls = fake.take_calls();
+    let handled = fake.reply(handled, calls[1].index, gave(&[80]));
+    let handled = fake.reply(handled, calls[0].index, gave(&[]));
+    let (fetch, records) = answered(handled);
+    let pieces = encode_fetch(&header(Api::Fetch, 12), &fetch).unwrap();
+    assert!(matches!(pieces[..], [Piece::Owned(_), Piece::Records(1), Piece::Owned(_)]), "{pieces:?}");
+    assert_eq!((records[0].len(), records[1][0].len()), (0, 80));
+    assert_eq!(fetch.topics[0].partitions[1].high_watermark, Offset::new(1));
+    assert_eq!(fetch.topics[0].partitions[1].aborted, None);
+}
+
+#[test]
+fn too_little_waits_for_more_on_every_partition_and_reads_only_that_one_again() {
+    let mut fake = Fake::with_topic("t", 2);
+    let mut handled = ask(&mut fake, request(2));
+    for call in fake.take_calls() {
+        handled = fake.reply(handled, call.index, gave(&[]));
+    }
+    let waits = fake.take_calls();
+    assert_eq!(waits.len(), 2);
+    for wait in &waits {
+        let PartitionCall::AwaitReadable { beyond, isolation, deadline } = wait.call else {
+            panic!("{wait:?}")
+        };
+        assert_eq!(
+            (beyond, isolation, deadline.nanos()),
+            (Offset::ZERO, Isolation::ReadUncommitted, 500_000_000)
+        );
+    }
+    assert_eq!(fake.deadline_ms(), Some(500));
+    let handled = fake.reply(handled, waits[1].index, PartitionReply::Readable);
+    let again = fake.take_calls();
+    assert_eq!((again.len(), again[0].partition.get()), (1, 1));
+    assert_eq!(lengths(fake.reply(handled, again[0].index, gave(&[90]))), [0, 90]);
+    assert_eq!(fake.forgotten, [waits[0].index], "what is parked elsewhere is given up");
+}
+
+#[test]
+fn min_bytes_are_gathered_over_partitions_and_wakings() {
+    let mut fake = Fake::with_topic("t", 2);
+    let mut handled = ask(&mut fake, request(2).with_min_bytes(150));
+    for call in fake.take_calls() {
+        handled = fake.reply(handled, call.index, gave(if call.partition.get() == 0 { &[60] } else { &[] }));
+    }
+    let waits = fake.take_calls();
+    handled = fake.reply(handled, waits[1].index, PartitionReply::Readable);
+    let again = fake.take_calls();
+    handled = fake.reply(handled, again[0].index, gave(&[50]));
+    let rewait = fake.take_calls();
+    assert_eq!(rewait.len(), 1, "only the one that was woken is asked anew");
+    handled = fake.reply(handled, waits[0].index, PartitionReply::Readable);
+    let again = fake.take_calls();
+    assert_eq!(lengths(fake.reply(handled, again[0].index, gave(&[60, 60]))), [120, 50]);
+}
+
+#[test]
+fn a_deadline_gives_what_there_is_and_waits_for_a_read_under_way() {
+    let mut fake = Fake::with_topic("t", 1);
+    let handled = ask(&mut fake, request(1));
+    let call = fake.take_calls().remove(0);
+    let handled = fake.reply(handled, call.index, gave(&[]));
+    let wait = fake.take_calls().remove(0);
+    let handled = fake.reply(handled, wait.index, PartitionReply::Readable);
+    let again = fake.take_calls().remove(0);
+    let handled = fake.expire(handled);
+    assert_eq!(lengths(fake.reply(handled, again.index, gave(&[]))), [0]);
+
+    let handled = ask(&mut fake, request(1));
+    let call = fake.take_calls().remove(0);
+    let handled = fake.reply(handled, call.index, gave(&[]));
+    assert_eq!(lengths(fake.expire(handled)), [0]);
+}
+
+#[test]
+fn nothing_waits_without_time_without_bytes_to_wait_for_or_without_partitions() {
+    let mut fake = Fake::with_topic("t", 1);
+    for request in
+        [request(1).with_max_wait_ms(0), request(1).with_min_bytes(0), request(1).with_max_wait_ms(-5)]
+    {
+        let handled = ask(&mut fake, request);
+        let call = fake.take_calls().remove(0);
+        assert_eq!(lengths(fake.reply(handled, call.index, gave(&[]))), [0]);
+    }
+    assert_eq!(lengths(ask(&mut fake, request(0))).len(), 0);
+}
+
+#[test]
+fn an_error_or_a_divergence_is_told_at_once() {
+    let mut fake = Fake::with_topic("t", 2);
+    let refused = PartitionReply::Refused(Refusal::code(ErrorCode::OffsetOutOfRange));
+    let diverged = ReadReply { diverging: Some((LeaderEpoch::new(1), Offset::new(4))), ..read(&[]) };
+    for reply in [refused, PartitionReply::Read(diverged)] {
+        let handled = ask(&mut fake, request(2));
+        let calls = fake.take_calls();
+        let handled = fake.reply(handled, calls[0].index, gave(&[]));
+        let (fetch, _) = answered(fake.reply(handled, calls[1].index, reply));
+        let second = &fetch.topics[0].partitions[1];
+        assert!(second.error == ErrorCode::OffsetOutOfRange || second.diverging.is_some());
+    }
+}
+
+#[test]
+fn partitions_are_read_in_waves_as_large_as_the_room_that_is_left() {
+    let mut fake = Fake::with_topic("t", 4);
+    let handled = ask(&mut fake, request(4).with_max_bytes(1500));
+    let first = fake.take_calls();
+    assert_eq!(first.iter().map(max_bytes).collect::<Vec<_>>(), [1000, 500]);
+    let handled = fake.reply(handled, first[0].index, gave(&[100]));
+    // A log gives at least one batch, although this one is larger than it was asked for and than the room left.
+    let handled = fake.reply(handled, first[1].index, gave(&[1450]));
+    let second = fake.take_calls();
+    assert_eq!(second.iter().map(max_bytes).collect::<Vec<_>>(), [1000, 400]);
+    let handled = fake.reply(handled, second[0].index, gave(&[700, 200]));
+    let handled = fake.reply(handled, second[1].index, gave(&[300, 300]));
+    assert_eq!(lengths(handled), [100, 0, 900, 300]);
+}
+
+#[test]
+fn a_full_answer_still_tells_the_offsets_of_the_rest() {
+    let mut fake = Fake::with_topic("t", 2);
+    let handled = ask(&mut fake, request(2).with_max_bytes(500));
+    let first = fake.take_calls();
+    assert_eq!(first.len(), 1);
+    let handled = fake.reply(handled, first[0].index, gave(&[2000]));
+    let second = fake.take_calls();
+    assert_eq!(max_bytes(&second[0]), 0);
+    assert_eq!(lengths(fake.reply(handled, second[0].index, gave(&[]))), [2000, 0]);
+}
+
+#[test]
+fn what_a_limit_keeps_back_is_not_waited_for() {
+    let mut fake = Fake::with_topic("t", 1);
+    let handled = ask(&mut fake, request(1).with_max_bytes(100).with_min_bytes(100));
+    let call = fake.take_calls().remove(0);
+    let more = ReadReply { high_watermark: Offset::new(9), last_stable: Offset::new(9), ..read(&[60]) };
+    assert_eq!(lengths(fake.reply(handled, call.index, PartitionReply::Read(more))), [60]);
+}
+
+#[test]
+fn committed_readers_are_told_of_aborted_transactions() {
+    let mut fake = Fake::with_topic("t", 1);
+    let handled = ask(&mut fake, request(1).with_isolation_level(1));
+    let call = fake.take_calls().remove(0);
+    assert!(matches!(call.call, PartitionCall::Read { isolation: Isolation::ReadCommitted, .. }));
+    let aborted = vec![(ProducerId::new(7), Offset::new(0))];
+    let reply = ReadReply { aborted: aborted.clone(), ..read(&[70]) };
+    let (fetch, _) = answered(fake.reply(handled, call.index, PartitionReply::Read(reply)));
+    assert_eq!(fetch.topics[0].partitions[0].aborted, Some(aborted));
+}
+
+#[test]
+fn what_cannot_be_read_is_refused_without_a_call() {
+    let mut fake = Fake::with_topic("t", 1);
+    let code = |handled: Handled| answered(handled).0.topics[0].partitions[0].error;
+    let elsewhere = |topic| {
+        let mut asked = request(2);
+        asked.topics[0].topic = topic_name(topic);
+        asked.topics[0].partitions.remove(0);
+        asked
+    };
+    assert_eq!(code(ask(&mut fake, elsewhere("u"))), ErrorCode::UnknownTopicOrPartition);
+    assert_eq!(code(ask(&mut fake, elsewhere("t"))), ErrorCode::UnknownTopicOrPartition);
+    assert_eq!(code(ask(&mut fake, request(1).with_isolation_level(2))), ErrorCode::InvalidRequest);
+    assert_eq!(
+        code(ask(&mut fake, request(1).with_replica_id(3.into()))),
+        ErrorCode::ClusterAuthorizationFailed
+    );
+    let by_id = fake.handle(&header(Api::Fetch, 13), request(1).into());
+    assert_eq!(code(by_id), ErrorCode::UnknownTopicId);
+    assert!(fake.take_calls().is_empty());
+}
+
+#[test]
+fn topic_ids_name_topics_and_the_debugging_replica_reads_like_a_consumer() {
+    let mut fake = Fake::with_topic("t", 1);
+    let mut asked = request(1);
+    asked.topics[0].topic_id = uuid(super::super::Ctx::image(&fake).topic("t").unwrap().id);
+    asked.replica_state.replica_id = (-2).into();
+    let handled = fake.handle(&header(Api::Fetch, 18), asked.into());
+    let call = fake.take_calls().remove(0);
+    assert_eq!(lengths(fake.reply(handled, call.index, gave(&[64]))), [64]);
+}
+
+#[test]
+fn an_incremental_fetch_is_told_that_there_is_no_session() {
+    let mut fake = Fake::with_topic("t", 1);
+    for (session, epoch, refused) in
+        [(0, 0, false), (0, -1, false), (5, -1, false), (5, 1, true), (0, 7, true)]
+    {
+        let handled = ask(&mut fake, request(1).with_session_id(session).with_session_epoch(epoch));
+        assert_eq!(matches!(handled, Handled::Answer(_)), refused, "{session} {epoch}");
+        if refused {
+            let (fetch, _) = answered(handled);
+            assert_eq!((fetch.error, fetch.topics.len()), (Some(ErrorCode::FetchSessionIdNotFound), 0));
+        }
+    }
+}
