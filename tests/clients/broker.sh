@@ -33,10 +33,10 @@ data=$scratch/data
 
 # start_broker NAME=VALUE...: settings in server.properties syntax. Returns when the broker accepts.
 start_broker() {
-  local log=$scratch/broker.log setting settings=()
+  local log=$data.log properties=$data.properties setting settings=()
   case $BROKER in
     apache)
-      cat > "$scratch/server.properties" <<P
+      cat > "$properties" <<P
 process.roles=broker,controller
 node.id=1
 controller.quorum.voters=1@127.0.0.1:$((port + 1))
@@ -49,12 +49,12 @@ offsets.topic.replication.factor=1
 group.initial.rebalance.delay.ms=0
 P
       for setting in "$@"; do
-        case $setting in durability=*) ;; *) echo "$setting" >> "$scratch/server.properties" ;; esac
+        case $setting in durability=*) ;; *) echo "$setting" >> "$properties" ;; esac
       done
       [ -e "$data/meta.properties" ] || kafka_tool kafka.tools.StorageTool format -t 4L6g3nShT-eMCtK--X86sw \
-        -c "$scratch/server.properties" > "$log" 2>&1 || { cat "$log" >&2; return 1; }
+        -c "$properties" > "$log" 2>&1 || { cat "$log" >&2; return 1; }
       java ${HEAP:--Xms1g -Xmx1g -XX:+UseG1GC} "-Dlog4j2.configurationFile=$here/java/log4j2.xml" \
-        -cp "$CLIENTS/kafka/lib/*" kafka.Kafka "$scratch/server.properties" >> "$log" 2>&1 &
+        -cp "$CLIENTS/kafka/lib/*" kafka.Kafka "$properties" >> "$log" 2>&1 &
       broker_pid=$! ;;
     *)
       for setting in "$@"; do settings+=(--config "$setting"); done
