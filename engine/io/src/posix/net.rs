@@ -43,7 +43,7 @@ struct Conn {
     peer: SocketAddr,
     /// Who waits for the connection to be made.
     connecting: Option<Token>,
-    sends: VecDeque<(Token, Outgoing)>,
+    sends: Outgoing,
     receives: VecDeque<(Token, Buffer)>,
 }
 
@@ -91,7 +91,7 @@ impl Net {
             Op::Send { conn, data } => match self.conns.get_mut(conn.0) {
                 None => done(to, token, Err(cancelled("send", format!("{conn:?}")))),
                 Some(open) => {
-                    open.sends.push_back((token, Outgoing::new(data)));
+                    open.sends.push(token, data);
                     self.waiting += 1;
                     self.waiting -= open.send(to);
                 }
@@ -232,12 +232,12 @@ impl Net {
     }
 
     fn disconnect(&mut self, id: ConnId, to: &mut Done) -> Result<Outcome, IoError> {
-        let conn = self.conns.remove(id.0).ok_or_else(|| cancelled("disconnect", format!("{id:?}")))?;
+        let mut conn = self.conns.remove(id.0).ok_or_else(|| cancelled("disconnect", format!("{id:?}")))?;
         self.waiting -= conn.receives.len() + conn.sends.len();
         for (token, _) in conn.receives {
             done(to, token, Err(cancelled("receive", conn.peer.to_string())));
         }
-        for (token, _) in conn.sends {
+        while let Some(token) = conn.sends.pop() {
             done(to, token, Err(cancelled("send", conn.peer.to_string())));
         }
         Ok(Outcome::Done)
@@ -246,7 +246,7 @@ impl Net {
 
 impl Conn {
     fn new(socket: TcpStream, peer: SocketAddr) -> Conn {
-        Conn { socket, peer, connecting: None, sends: VecDeque::new(), receives: VecDeque::new() }
+        Conn { socket, peer, connecting: None, sends: Outgoing::default(), receives: VecDeque::new() }
     }
 
     /// Receives as long as there is something and somebody to take it; says how many receives ended.
@@ -274,25 +274,26 @@ impl Conn {
     /// Sends as much as the socket takes; says how many sends ended.
     fn send(&mut self, to: &mut Done) -> usize {
         let mut ended = 0;
-        while let Some((token, outgoing)) = self.sends.front_mut() {
-            let token = *token;
-            let result = if outgoing.is_done() {
-                Ok(Outcome::Done)
-            } else {
-                match sys::send(self.socket.as_fd(), outgoing) {
-                    Err(error) if error.kind() == WouldBlock => return ended,
-                    Ok(sent) => {
-                        outgoing.advance(sent);
-                        continue;
+        loop {
+            while let Some(token) = self.sends.pop_sent() {
+                done(to, token, Ok(Outcome::Done));
+                ended += 1;
+            }
+            if self.sends.is_empty() {
+                return ended;
+            }
+            match sys::send(self.socket.as_fd(), &self.sends) {
+                Err(error) if error.kind() == WouldBlock => return ended,
+                Ok(sent) => self.sends.advance(sent),
+                Err(error) => {
+                    let failed = self.error(&error, "send");
+                    if let Some(token) = self.sends.pop() {
+                        done(to, token, Err(failed));
+                        ended += 1;
                     }
-                    Err(error) => Err(self.error(&error, "send")),
                 }
-            };
-            self.sends.pop_front();
-            done(to, token, result);
-            ended += 1;
+            }
         }
-        ended
     }
 
     fn error(&self, error: &io::Error, what: &'static str) -> IoError {

@@ -67,11 +67,11 @@ pub(super) enum InRing {
         buffer: Buffer,
         poll_first: bool,
     },
+    /// Sends that go out together.
     Send {
-        token: Token,
         conn: u32,
         fd: RawFd,
-        data: Outgoing,
+        batch: Outgoing,
         header: Box<SendHeader>,
     },
     /// Reads the event counter that wakers write.
@@ -179,8 +179,8 @@ impl InRing {
                 let priority = if *poll_first { POLL_FIRST } else { 0 };
                 opcode::Recv::new(types::Fd(*fd), memory, len).ioprio(priority).build()
             }
-            InRing::Send { fd, data, header, .. } => {
-                data.parts(&mut header.parts);
+            InRing::Send { fd, batch, header, .. } => {
+                batch.parts(&mut header.parts);
                 // Wait for all: the kernel goes on by itself when the peer has taken some.
                 let flags = libc::MSG_NOSIGNAL | libc::MSG_WAITALL;
                 if let [only] = header.parts[..] {

@@ -99,8 +99,8 @@ impl UringIo {
                 InRing::Receive { token, conn, buffer, .. } => {
                     self.net.received((token, conn), buffer, (result, flags), ring, to);
                 }
-                InRing::Send { token, conn, data, header, .. } => {
-                    self.net.sent((token, conn), data, header, result, ring, to);
+                InRing::Send { conn, batch, header, .. } => {
+                    self.net.sent(conn, (batch, header), result, ring, to);
                 }
                 InRing::Wake { .. } => {
                     self.listening = false;

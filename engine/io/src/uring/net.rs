@@ -39,7 +39,7 @@ struct Conn {
     peer: SocketAddr,
     /// Key of the send in the ring.
     sending: Option<u64>,
-    sends: VecDeque<(Token, Outgoing)>,
+    sends: Outgoing,
     /// Kept for the next send, while none is in the ring.
     header: Option<Box<SendHeader>>,
     /// Key of the receive in the ring.
@@ -102,7 +102,7 @@ impl Net {
             }
             Op::Send { conn, data } => match self.conns.get_mut(conn.0) {
                 Some(open) if open.closing.is_none() => {
-                    open.sends.push_back((token, Outgoing::new(data)));
+                    open.sends.push(token, data);
                     open.send_next(conn.0, ring, to);
                 }
                 _ => done(to, token, Err(cancelled("send", format!("{conn:?}")))),
@@ -234,12 +234,11 @@ impl Net {
         self.finish_conn(id, to);
     }
 
-    /// A send of connection `id` is done, or a part of it.
+    /// A batch of sends of connection `id` is done, or a part of it.
     pub(super) fn sent(
         &mut self,
-        (token, id): (Token, u32),
-        mut data: Outgoing,
-        header: Box<SendHeader>,
+        id: u32,
+        (mut batch, header): (Outgoing, Box<SendHeader>),
         result: i32,
         ring: &mut Ring,
         to: &mut Done,
@@ -247,16 +246,18 @@ impl Net {
         let open = self.conns.get_mut(id).expect("a connection stays until its operations are done");
         open.sending = None;
         open.header = Some(header);
-        data.advance(usize::try_from(result).unwrap_or(0));
-        if data.is_done() {
+        batch.advance(usize::try_from(result).unwrap_or(0));
+        while let Some(token) = batch.pop_sent() {
             done(to, token, Ok(Outcome::Done));
-        } else if open.closing.is_some() {
-            done(to, token, Err(cancelled("send", open.peer)));
-        } else if result >= 0 || again(result) {
-            open.sends.push_front((token, data));
-        } else {
+        }
+        if result < 0
+            && !again(result)
+            && open.closing.is_none()
+            && let Some(token) = batch.pop()
+        {
             done(to, token, Err(IoError::from_errno(-result, "send", open.peer.to_string())));
         }
+        open.sends.put_back(batch);
         open.send_next(id, ring, to);
         self.finish_conn(id, to);
     }
@@ -281,13 +282,13 @@ impl Net {
         if open.closing.is_none() || open.sending.is_some() || open.receiving.is_some() {
             return;
         }
-        let Some(Conn { peer, sends, receives, closing: Some(token), .. }) = self.conns.remove(id) else {
+        let Some(Conn { peer, mut sends, receives, closing: Some(token), .. }) = self.conns.remove(id) else {
             return;
         };
         for (token, _) in receives {
             done(to, token, Err(cancelled("receive", peer)));
         }
-        for (token, _) in sends {
+        while let Some(token) = sends.pop() {
             done(to, token, Err(cancelled("send", peer)));
         }
         done(to, token, Ok(Outcome::Done));
@@ -300,7 +301,7 @@ impl Conn {
             socket,
             peer,
             sending: None,
-            sends: VecDeque::new(),
+            sends: Outgoing::default(),
             header: None,
             receiving: None,
             receives: VecDeque::new(),
@@ -321,17 +322,17 @@ impl Conn {
     }
 
     fn send_next(&mut self, id: u32, ring: &mut Ring, to: &mut Done) {
-        while self.sending.is_none()
-            && self.closing.is_none()
-            && let Some((token, data)) = self.sends.pop_front()
-        {
-            if data.is_done() {
-                done(to, token, Ok(Outcome::Done));
-                continue;
-            }
+        if self.sending.is_some() || self.closing.is_some() {
+            return;
+        }
+        while let Some(token) = self.sends.pop_sent() {
+            done(to, token, Ok(Outcome::Done));
+        }
+        if !self.sends.is_empty() {
             let fd = self.socket.as_raw_fd();
+            let batch = self.sends.batch();
             let header = self.header.take().unwrap_or_default();
-            self.sending = Some(ring.start(InRing::Send { token, conn: id, fd, data, header }));
+            self.sending = Some(ring.start(InRing::Send { conn: id, fd, batch, header }));
         }
     }
 }
