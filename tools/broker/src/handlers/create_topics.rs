@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use highwater_base::PartitionIndex;
 use highwater_control::{
-    Applied, Command, Configs, NewTopic, Topic, apply, resolve_topic_config, topic_configs,
+    Applied, Command, Configs, MAX_PARTITIONS_PER_COMMAND, NewTopic, Topic, apply, resolve_topic_config,
+    topic_configs,
 };
 use highwater_wire::ErrorCode;
 use kafka_protocol::messages::create_topics_request::CreatableTopic;
@@ -29,6 +30,7 @@ pub(super) fn handle(ctx: &mut dyn Ctx, version: i16, request: CreateTopicsReque
         .map(|topic| topic.name.clone())
         .collect();
     let mut answered = BTreeSet::new();
+    let too_many = too_many(ctx, &request);
     for topic in request.topics {
         let repeated = twice.contains(&topic.name);
         if repeated && !answered.insert(topic.name.clone()) {
@@ -39,6 +41,8 @@ pub(super) fn handle(ctx: &mut dyn Ctx, version: i16, request: CreateTopicsReque
         created.response.topics.push(entry.with_error_message(None));
         let new = if repeated {
             Err(Refusal::new(ErrorCode::InvalidRequest, "Duplicate topic name."))
+        } else if let Some(refusal) = &too_many {
+            Err(refusal.clone())
         } else {
             new_topic(ctx, &topic)
         };
@@ -58,6 +62,22 @@ pub(super) fn handle(ctx: &mut dyn Ctx, version: i16, request: CreateTopicsReque
         ctx.set_deadline(deadline);
     }
     Gather::start(ctx, created, waiting)
+}
+
+/// A request that asks for more partitions than may be made at once is refused whole.
+fn too_many(ctx: &dyn Ctx, request: &CreateTopicsRequest) -> Option<Refusal> {
+    let partitions = |topic: &CreatableTopic| match topic.num_partitions {
+        -1 if topic.assignments.is_empty() => i64::from(ctx.settings().default_partitions()),
+        -1 => topic.assignments.len() as i64,
+        count => i64::from(count.max(0)),
+    };
+    let total: i64 = request.topics.iter().map(partitions).sum();
+    (total > i64::from(MAX_PARTITIONS_PER_COMMAND)).then(|| {
+        let message = format!(
+            "Excessively large number of partitions per request: {total}; at most {MAX_PARTITIONS_PER_COMMAND} are made at once."
+        );
+        Refusal::new(ErrorCode::PolicyViolation, message)
+    })
 }
 
 /// What the request asks for, with this broker's defaults beside it.
@@ -252,6 +272,15 @@ mod tests {
         assert!(results.iter().all(|r| (r.error_code == 0) == r.error_message.is_none()));
         let hint = results[6].error_message.as_deref().unwrap();
         assert!(hint.contains("segment.ms?"), "{hint}");
+    }
+
+    #[test]
+    fn more_partitions_than_may_be_made_at_once_are_refused_whole() {
+        let mut fake = Fake::new();
+        let topics = vec![topic("a").with_num_partitions(5000), topic("b").with_num_partitions(5001)];
+        let results = create(&mut fake, topics, false);
+        assert_eq!(results.iter().map(|result| result.error_code).collect::<Vec<_>>(), [44, 44]);
+        assert_eq!(fake.image().topic_count(), 0);
     }
 
     #[test]

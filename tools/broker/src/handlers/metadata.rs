@@ -20,6 +20,9 @@ use super::lookup::serving_brokers;
 use crate::errors::Refusal;
 use crate::pending::{Handled, Reply};
 
+/// Topics that one request creates at most. Those beyond are told to be retried, and are made then.
+const CREATED_AT_ONCE: usize = 64;
+
 pub(super) fn handle(ctx: &mut dyn Ctx, version: i16, request: MetadataRequest) -> Handled {
     let mut asked = Asked {
         version,
@@ -35,7 +38,12 @@ pub(super) fn handle(ctx: &mut dyn Ctx, version: i16, request: MetadataRequest) 
     if may_create && let Wanted::Names(names) = &asked.topics {
         for name in names {
             // Topics of the broker's own are made by those that use them.
-            if ctx.image().topic(name).is_none() && !is_internal(name) && check_topic_name(name).is_ok() {
+            if ctx.image().topic(name).is_some() || is_internal(name) || check_topic_name(name).is_err() {
+                continue;
+            }
+            if asked.creating.len() == CREATED_AT_ONCE {
+                asked.refused.insert(name.clone(), ErrorCode::LeaderNotAvailable);
+            } else {
                 let new = named(ctx, name);
                 waiting.insert(ctx.control(Command::CreateTopic(new)), (asked.creating.len(), 0));
                 asked.creating.push(name.clone());
@@ -268,6 +276,19 @@ mod tests {
         assert_eq!(codes(&ask(&mut strict, 3, names(&["t"]))), [("t", 3)]);
         let mut poor = Fake::with_settings(&[("default.replication.factor", "3")]);
         assert_eq!(codes(&ask(&mut poor, 3, names(&["t"]))), [("t", 38)]);
+    }
+
+    #[test]
+    fn many_new_topics_are_created_over_several_requests() {
+        let mut fake = Fake::new();
+        let many: Vec<String> = (0..100).map(|i| format!("t{i}")).collect();
+        let many: Vec<&str> = many.iter().map(String::as_str).collect();
+        let later = |fake: &mut Fake| {
+            let response = ask(fake, 3, names(&many));
+            response.topics.iter().filter(|topic| topic.error_code == 5).count()
+        };
+        assert_eq!((later(&mut fake), later(&mut fake)), (100 - CREATED_AT_ONCE, 0));
+        assert_eq!(fake.image().topic_count(), 100);
     }
 
     #[test]

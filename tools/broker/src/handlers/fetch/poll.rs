@@ -28,6 +28,8 @@ pub(super) struct Slot {
     max_bytes: usize,
     current: LeaderEpoch,
     last_fetched: LeaderEpoch,
+    /// It was asked to say when there is more, and has not yet.
+    awaited: bool,
     pub(super) state: State,
 }
 
@@ -90,6 +92,7 @@ impl Slot {
             max_bytes,
             current,
             last_fetched,
+            awaited: false,
             state,
         }
     }
@@ -224,16 +227,15 @@ impl Poll {
 
     /// Asks every partition that is not asked already to say when there is more.
     fn wait(&mut self, ctx: &mut dyn Ctx) {
-        let waiting: Vec<usize> = self.asked.values().map(|(at, _)| *at).collect();
-        for (at, slot) in self.slots.iter().enumerate() {
-            let (Some(target), State::Read(read)) = (slot.target, &slot.state) else { continue };
-            if waiting.contains(&at) {
+        for (at, slot) in self.slots.iter_mut().enumerate() {
+            let (Some(target), State::Read(read), false) = (slot.target, &slot.state, slot.awaited) else {
                 continue;
-            }
+            };
             let beyond = read.next;
             let call =
                 PartitionCall::AwaitReadable { beyond, isolation: self.isolation, deadline: self.deadline };
             self.asked.insert(ctx.call(target, call), (at, Asked::Await));
+            slot.awaited = true;
         }
         ctx.set_deadline(self.deadline);
     }
@@ -280,6 +282,7 @@ impl Poll {
 impl Pending for Poll {
     fn on_reply(&mut self, ctx: &mut dyn Ctx, index: u32, reply: Reply) -> Option<Handled> {
         let (at, asked) = self.asked.remove(&index)?;
+        self.slots[at].awaited &= asked != Asked::Await;
         match (asked, reply) {
             (Asked::Read, reply) => self.on_read(at, reply),
             (Asked::Await, Reply::Partition(PartitionReply::Refused(refusal))) => {
