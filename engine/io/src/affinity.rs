@@ -8,6 +8,7 @@ use crate::IoError;
 /// let cores = highwater_io::allowed_cores();
 /// assert!(cores.windows(2).all(|pair| pair[0] < pair[1]));
 /// ```
+#[cfg(target_os = "linux")]
 pub fn allowed_cores() -> Vec<usize> {
     // SAFETY: a cpu_set_t is an array of words; all zeros is the empty set.
     let mut set: libc::cpu_set_t = unsafe { std::mem::zeroed() };
@@ -27,6 +28,7 @@ pub fn allowed_cores() -> Vec<usize> {
 /// std::thread::spawn(move || highwater_io::pin_to_core(core)).join().unwrap()?;
 /// # Ok::<(), highwater_io::IoError>(())
 /// ```
+#[cfg(target_os = "linux")]
 pub fn pin_to_core(core: usize) -> Result<(), IoError> {
     if core >= libc::CPU_SETSIZE as usize {
         return Err(IoError::from_errno(libc::EINVAL, "pin to core", core.to_string()));
@@ -44,7 +46,19 @@ pub fn pin_to_core(core: usize) -> Result<(), IoError> {
     Ok(())
 }
 
-#[cfg(test)]
+/// Elsewhere nothing is said about cores.
+#[cfg(not(target_os = "linux"))]
+pub fn allowed_cores() -> Vec<usize> {
+    Vec::new()
+}
+
+/// Elsewhere threads are not pinned.
+#[cfg(not(target_os = "linux"))]
+pub fn pin_to_core(core: usize) -> Result<(), IoError> {
+    Err(IoError::of(crate::ErrorKind::Other, "pin to core", core.to_string()))
+}
+
+#[cfg(all(test, target_os = "linux"))]
 mod tests {
     use super::*;
 

@@ -16,6 +16,10 @@
 //! **Buffers** go into an `Op` by value: a [`Buffer`] comes back in its completion, a [`Slice`] is counted and
 //! read-only, so nobody can free or change memory that the kernel is using.
 //!
+//! **Handles.** Once `Close`, `CloseListener` or `Disconnect` is submitted, later operations on the handle fail with
+//! [`ErrorKind::Cancelled`], also when its place has been taken by something newer. A file opened for reading
+//! refuses changes with [`ErrorKind::Denied`].
+//!
 //! **Short transfers happen.** A read returns what it got (nothing at the end of the file), a write says how
 //! much it wrote. The caller goes on from there. `EINTR` and `EAGAIN` are handled below the seam.
 //!
@@ -32,11 +36,18 @@
 //!
 //! **A failed sync is final.** After one, what was written since the last good sync may be lost although reads
 //! still show it, and the kernel will not say so twice (the "fsyncgate" of 2018). The file is latched: each
-//! later operation on it except `Close` fails with the first error ([`ErrorKind::Latched`]).
+//! later operation on it except `Close` fails with the first error ([`ErrorKind::Latched`]). A failed durable write
+//! (unless it failed for want of space) and a failed `Prepare` count as failed syncs. The latch belongs to the
+//! handle: whoever opens the file anew has to find out what it holds.
 //!
 //! **Direct files.** Opened with `direct`, positions, lengths and memory must be multiples of
 //! [`highwater_base::BLOCK`]; a misaligned operation is a programmer's error and panics. Where the file system
 //! refuses `O_DIRECT`, the file is opened without it, the completion says so, and all works the same, slower.
+//!
+//! **Sockets.** Connections do not delay small sends for acknowledgements (`TCP_NODELAY`); sends that wait may go
+//! out together. A send that failed leaves a connection of which nothing but `Disconnect` can be expected. A
+//! receive into a full buffer is a programmer's error and panics. After the peer has closed its side, every
+//! receive brings nothing.
 //!
 //! # Example
 //!
