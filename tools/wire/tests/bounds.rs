@@ -328,3 +328,63 @@ fn a_known_tag_whose_size_is_not_that_of_its_value_is_refused() {
         assert!(check_bounds(Api::Fetch, 12, &damaged).is_err(), "{size}");
     }
 }
+
+#[test]
+fn random_frames_stay_bounded_in_the_header_too() {
+    let mut prng = Prng::new(0xf4a3);
+    for _ in 0..100_000 {
+        let mut frame = vec![0; prng.below(64) as usize];
+        prng.fill(&mut frame);
+        if frame.len() > 4 {
+            // A key and version that are known often enough to get past them.
+            let row = APIS[prng.below(APIS.len() as u64) as usize];
+            frame[..2].copy_from_slice(&row.key.to_be_bytes());
+            frame[2..4].copy_from_slice(&(prng.below(20) as i16 - 1).to_be_bytes());
+        }
+        let frame = Bytes::from(frame);
+        let allowance = allowance(frame.len());
+        let info = measure(|| drop(Request::decode(frame.clone())));
+        assert!(info.bytes_max <= allowance, "{} bytes for {:x?}", info.bytes_max, &frame[..]);
+    }
+}
+
+/// kafka.md 10.6: requests as Apache Kafka's own classes wrote them.
+#[test]
+fn requests_that_kafka_wrote_are_understood() {
+    let samples = [
+        ("0012 0000 00000007 0002 636c", Api::ApiVersions, 0),
+        ("0012 0003 00000007 0002 636c 00  04 616263  04 312e30  00", Api::ApiVersions, 3),
+        ("0003 0001 00000007 0002 636c ffffffff", Api::Metadata, 1),
+        (
+            "0003 000c 00000007 0002 636c 00  02 00000000000000000000000000000000 02 74 00  00 00 00",
+            Api::Metadata,
+            12,
+        ),
+        (
+            "0000 0003 00000007 0002 636c ffff ffff 00007530 00000001 0001 74 00000001 00000000 00000003 010203",
+            Api::Produce,
+            3,
+        ),
+        ("0000 0009 00000007 0002 636c 00  00 ffff 00007530 02 02 74 02 00000000 04 010203 00 00 00", Api::Produce, 9),
+        (
+            "0001 000c 00000007 0002 636c 00  ffffffff 000001f4 00000001 03200000 01 00000000 ffffffff
+             02 02 74 02 00000000 00000007 000000000000000a 00000007 ffffffffffffffff 00100000 00 00  01  01  00",
+            Api::Fetch,
+            12,
+        ),
+    ];
+    for (hex, api, version) in samples {
+        let digits: Vec<u32> = hex.chars().filter_map(|c| c.to_digit(16)).collect();
+        let bytes: Vec<u8> = digits.chunks(2).map(|pair| (pair[0] << 4 | pair[1]) as u8).collect();
+        let request = Request::decode(bytes.into()).unwrap_or_else(|error| panic!("{hex}: {error}"));
+        let header = request.header;
+        assert_eq!((header.api, header.version, header.correlation_id), (api, version, 7));
+        assert_eq!(header.client_id.as_deref(), Some("cl"));
+        if let RequestKind::Fetch(fetch) = request.body {
+            let partition = &fetch.topics[0].partitions[0];
+            assert_eq!((fetch.max_bytes, fetch.isolation_level, fetch.session_epoch), (52_428_800, 1, -1));
+            assert_eq!((partition.current_leader_epoch, partition.fetch_offset), (7, 10));
+            assert_eq!((partition.last_fetched_epoch, partition.partition_max_bytes), (7, 1 << 20));
+        }
+    }
+}
