@@ -164,6 +164,8 @@ pub enum Event {
     MinInsyncChanged(usize),
     /// The local log's start, end or counted end moved: records were appended, written, synced, trimmed.
     LogMoved,
+    /// The local log did not take the records of an answer: the follower fetches them again, after a pause.
+    AppendRefused,
     /// A truncation or restart that was asked for is durably done.
     LogCut,
     /// The local log failed for good.

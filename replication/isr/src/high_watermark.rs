@@ -77,10 +77,11 @@ mod tests {
                     };
                     let next = advance(&facts).get();
                     assert!(next >= high);
-                    if in_sync < needed || a.is_none() || b.is_none() {
-                        assert_eq!(next, high);
-                    } else {
-                        assert_eq!(next, high.max(leader.min(a.unwrap()).min(b.unwrap())));
+                    match (a, b) {
+                        (Some(a), Some(b)) if in_sync >= needed => {
+                            assert_eq!(next, high.max(leader.min(a).min(b)));
+                        }
+                        _ => assert_eq!(next, high),
                     }
                 }
             }

@@ -161,19 +161,11 @@ impl Replica {
         }
     }
 
-    /// Whether the committed ISR is large enough for acks=all to begin; false unless leading.
-    pub fn enough_in_sync(&self) -> bool {
+    /// How many members acks=all asks for: `min.insync.replicas`, but no more than there are replicas. 1 unless leading.
+    pub fn needed_in_sync(&self) -> usize {
         match &self.role {
-            Role::Leader(leader) => leader.isr.committed().len() >= leader.needed(self.settings.min_insync),
-            Role::Idle | Role::Follower(_) | Role::Failed => false,
-        }
-    }
-
-    /// Whether the maximal ISR is large enough for acks=all to succeed; false unless leading.
-    pub fn enough_for_success(&self) -> bool {
-        match &self.role {
-            Role::Leader(leader) => leader.isr.maximal().len() >= leader.needed(self.settings.min_insync),
-            Role::Idle | Role::Follower(_) | Role::Failed => false,
+            Role::Leader(leader) => leader.needed(self.settings.min_insync),
+            Role::Idle | Role::Follower(_) | Role::Failed => 1,
         }
     }
 
@@ -230,6 +222,7 @@ impl Replica {
             }
             (Event::LogMoved, Role::Leader(leader)) => leader.log_moved(&mut env),
             (Event::LogMoved, Role::Follower(follower)) => follower.log_moved(&mut env),
+            (Event::AppendRefused, Role::Follower(follower)) => follower.append_refused(&mut env),
             (Event::LogCut, Role::Follower(follower)) => follower.log_cut(&mut env),
             (Event::LogCut, Role::Leader(leader)) => leader.log_moved(&mut env),
             (Event::FollowerFetched(fetch), Role::Leader(leader)) => {
@@ -262,6 +255,7 @@ impl Replica {
             // What reaches a replica in a role that has no use for it came late.
             (Event::LogMoved | Event::LogCut, Role::Idle) => {}
             (Event::Timer, Role::Idle | Role::Follower(_)) => {}
+            (Event::AppendRefused, Role::Idle | Role::Leader(_)) => {}
             (
                 Event::FetchAnswered { .. } | Event::HighWatermarkPushed { .. },
                 Role::Idle | Role::Leader(_),

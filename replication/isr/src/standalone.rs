@@ -75,6 +75,7 @@ impl Standalone {
             }),
             // What only replicas with others have to do with.
             Event::MinInsyncChanged(_)
+            | Event::AppendRefused
             | Event::FetchAnswered { .. }
             | Event::HighWatermarkPushed { .. }
             | Event::IsrCommitted { .. }

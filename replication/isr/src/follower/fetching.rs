@@ -52,6 +52,15 @@ impl Follower {
         self.maybe_fetch(env);
     }
 
+    /// The log did not take an answer's records.
+    pub(crate) fn append_refused(&mut self, env: &mut Env<'_>) {
+        if let State::Appending { .. } = self.state {
+            let at = env.now.plus(env.settings.fetch_backoff);
+            self.state = State::AfterSync { needs: Offset::ZERO, at };
+            self.maybe_fetch(env);
+        }
+    }
+
     /// An answer's records are in the log (or there were none).
     fn taken(&mut self, leader: LeaderFacts, env: &mut Env<'_>) {
         let end = env.log.log_end();

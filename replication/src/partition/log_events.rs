@@ -1,0 +1,57 @@
+//! What the log says, passed on to the machine and to those who wait.
+
+use highwater_base::Now;
+use highwater_engine::LogEvent;
+use highwater_isr::Event;
+
+use super::{Life, Outgoing, Partition, Reply};
+use crate::PartitionError;
+
+impl Partition {
+    /// Takes everything that the log has to say.
+    pub(super) fn pump(&mut self, now: Now) {
+        while let Some(event) = self.log.poll_event() {
+            self.heard(now, event);
+        }
+        if !self.held.is_empty() {
+            self.append_held(now);
+        }
+    }
+
+    fn heard(&mut self, now: Now, event: LogEvent) {
+        match event {
+            LogEvent::Ready | LogEvent::Written(_) | LogEvent::Synced(_) => self.run(now, Event::LogMoved),
+            LogEvent::ReadDone { id, result } => {
+                if let Some(looking) = self.looking.remove(&id) {
+                    self.read_done(looking, result);
+                }
+            }
+            LogEvent::LookupDone { id, result } => {
+                if let Some(looking) = self.looking.remove(&id) {
+                    self.lookup_done(looking, result);
+                }
+            }
+            LogEvent::Trimmed { log_start } => {
+                while let Some(key) = self.trims.pop_reached(log_start) {
+                    self.answer(key, Ok(Reply::Deleted { low_watermark: log_start }));
+                }
+                self.run(now, Event::LogMoved);
+            }
+            LogEvent::Truncated { .. } => self.run(now, Event::LogCut),
+            LogEvent::NoSpace => self.outgoing.push_back(Outgoing::NoSpace(true)),
+            LogEvent::SpaceReturned => self.outgoing.push_back(Outgoing::NoSpace(false)),
+            LogEvent::Closed => {
+                self.life = Life::Closed;
+                self.refuse_all(&self.not_leader());
+            }
+            LogEvent::Deleted => self.life = Life::Deleted,
+            LogEvent::Removed => self.life = Life::Removed,
+            LogEvent::Failed(failure) => {
+                // The machine steps down first, so that nothing more is acknowledged.
+                self.run(now, Event::LogFailed);
+                self.refuse_all(&PartitionError::Storage(failure));
+            }
+            _ => {}
+        }
+    }
+}
