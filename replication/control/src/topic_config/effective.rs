@@ -219,6 +219,8 @@ pub struct TopicConfig {
     pub timestamp_type: TimestampType,
     /// `min.insync.replicas`. Default 1.
     pub min_insync_replicas: usize,
+    /// `preallocate`. Default false.
+    pub preallocate: bool,
     /// `retention.bytes`. Default none.
     pub retention_bytes: Option<u64>,
     /// `retention.ms`. Default seven days.
@@ -271,6 +273,7 @@ pub fn effective(image: &Image, node: &NodeDefaults, topic: Option<&str>) -> Top
             _ => TimestampType::CreateTime,
         },
         min_insync_replicas: usize::try_from(number("min.insync.replicas")).unwrap_or(1).max(1),
+        preallocate: flag("preallocate"),
         retention_bytes: limit("retention.bytes"),
         retention_ms: limit("retention.ms"),
         segment_bytes: size("segment.bytes"),
