@@ -28,10 +28,16 @@ const BROKER_LOGGER: i8 = 8;
 
 pub(super) fn handle(ctx: &dyn Ctx, version: i16, request: &DescribeConfigsRequest) -> Handled {
     let mut response = DescribeConfigsResponse::default();
+    let mut seen = BTreeSet::new();
     for resource in &request.resources {
         let mut entry = DescribeConfigsResult::default().with_resource_type(resource.resource_type);
         entry.resource_name = resource.resource_name.clone();
-        let described = describe(ctx, resource);
+        // An answer is a thousand times as long as its question: nobody needs the same one twice.
+        let described = if seen.insert((resource.resource_type, &*resource.resource_name)) {
+            describe(ctx, resource)
+        } else {
+            Err(Refusal::new(ErrorCode::InvalidRequest, "Each resource must appear at most once."))
+        };
         (entry.error_code, entry.error_message) = outcome(&described);
         let wanted = wanted(resource);
         for mut config in described.unwrap_or_default() {
@@ -249,6 +255,23 @@ mod tests {
         assert!(found.iter().any(|(name, _, _, read_only)| *name == "node.id" && *read_only));
         let all = ask(&mut fake, 4, BROKER, "", None);
         assert_eq!((all.configs.len(), &*all.configs[0].name), (1, "log.retention.ms"));
+    }
+
+    #[test]
+    fn a_resource_that_is_named_twice_is_described_once() {
+        let mut fake = Fake::with_topic("t", 1);
+        let resource =
+            DescribeConfigsResource::default().with_resource_type(TOPIC).with_resource_name("t".into());
+        let resource = resource.with_configuration_keys(None);
+        let request = DescribeConfigsRequest::default().with_resources(vec![resource; 3]);
+        let ResponseKind::DescribeConfigs(response) =
+            body(fake.handle(&header(Api::DescribeConfigs, 4), request.into()))
+        else {
+            panic!("another response")
+        };
+        let codes: Vec<_> =
+            response.results.iter().map(|result| (result.error_code, result.configs.len())).collect();
+        assert_eq!(codes, [(0, topic_configs().len()), (42, 0), (42, 0)]);
     }
 
     #[test]

@@ -49,6 +49,10 @@ enum Asked {
     Await,
 }
 
+/// Partitions read at once at most. Each gives a batch at least, however little it is asked for; what does not fit
+/// is dropped afterwards, and must not be much.
+const WAVE: usize = 256;
+
 /// A fetch under way.
 pub(super) struct Poll {
     pub(super) version: i16,
@@ -160,7 +164,8 @@ impl Poll {
     fn read_wave(&mut self, ctx: &mut dyn Ctx) {
         self.wave = self.next;
         let mut planned = 0;
-        while self.next < self.slots.len() && (planned < self.budget.left() || self.budget.left() == 0) {
+        let end = self.slots.len().min(self.wave + WAVE);
+        while self.next < end && (planned < self.budget.left() || self.budget.left() == 0) {
             let slot = &self.slots[self.next];
             let max_bytes = slot.max_bytes.min(self.budget.left() - planned);
             if slot.target.is_some() {

@@ -204,6 +204,24 @@ fn partitions_are_read_in_waves_as_large_as_the_room_that_is_left() {
 }
 
 #[test]
+fn no_more_than_256_partitions_are_read_at_once() {
+    let mut fake = Fake::with_topic("t", 300);
+    let mut asked = request(300);
+    for partition in &mut asked.topics[0].partitions {
+        partition.partition_max_bytes = 1;
+    }
+    let mut handled = ask(&mut fake, asked);
+    for expected in [256, 44] {
+        let calls = fake.take_calls();
+        assert_eq!(calls.len(), expected);
+        for call in calls {
+            handled = fake.reply(handled, call.index, gave(&[]));
+        }
+    }
+    assert_eq!(fake.take_calls().len(), 300, "every partition is waited for");
+}
+
+#[test]
 fn a_full_answer_still_tells_the_offsets_of_the_rest() {
     let mut fake = Fake::with_topic("t", 2);
     let handled = ask(&mut fake, request(2).with_max_bytes(500));
