@@ -88,7 +88,11 @@ class Writer:
             self.out += struct.pack(">i", n)
 
     def write(self, kind, value):
-        if kind in INTEGERS:
+        if isinstance(kind, list):
+            self.length(None if value is None else len(value))
+            for item in value or ():
+                self.fields(kind, item)
+        elif kind in INTEGERS:
             self.out += struct.pack(INTEGERS[kind], value)
         elif kind == "uuid":
             self.out += value
@@ -102,14 +106,10 @@ class Writer:
         elif kind == "nb":
             self.length(None if value is None else len(value))
             self.out += value or b""
-        elif isinstance(kind, str):  # array of a bare type
+        else:  # an array of a bare type
             self.length(None if value is None else len(value))
             for item in value or ():
                 self.write(kind[:-1], item)
-        else:
-            self.length(None if value is None else len(value))
-            for item in value or ():
-                self.fields(kind, item)
 
     def fields(self, fields, values):
         values = iter(values)
@@ -145,6 +145,9 @@ class Reader:
         return struct.unpack(">h", self.take(2))[0] if short else struct.unpack(">i", self.take(4))[0]
 
     def read(self, kind):
+        if isinstance(kind, list):
+            n = self.length()
+            return None if n < 0 else [self.fields(kind) for _ in range(n)]
         if kind in INTEGERS:
             return struct.unpack(INTEGERS[kind], self.take(struct.calcsize(INTEGERS[kind])))[0]
         if kind == "uuid":
@@ -157,9 +160,7 @@ class Reader:
             return None
         if kind == "nb":
             return self.take(n)
-        if isinstance(kind, str):
-            return [self.read(kind[:-1]) for _ in range(n)]
-        return [self.fields(kind) for _ in range(n)]
+        return [self.read(kind[:-1]) for _ in range(n)]
 
     def fields(self, fields):
         values = {name: self.read(kind) for name, kind, low, high in fields if low <= self.version <= high}
