@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use highwater_base::BLOCK;
 
-use crate::pool::Home;
+use crate::arena::Home;
 
 /// An allocation aligned to the block. Whoever holds it decides, by type, which part may be written:
 /// a `Buffer` is its only owner; a `Chunk` writes only beyond what any `Slice` of it can see.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use crate::latch::{Latch, durable_write_latches};
 use crate::op::{FileId, Op, OpenHow, Outcome, Token};
 use crate::slots::Slots;
-use crate::slow::Slow;
+use crate::slow::{Opened, Slow};
 use crate::{ErrorKind, IoError, Slice, SyncFault, align, sys};
 
 /// One open file.
@@ -28,17 +28,6 @@ pub(crate) struct OpenFile {
     pub(crate) closing: Option<Token>,
     /// Known to the ring by its slot.
     pub(crate) fixed: bool,
-}
-
-/// A file that was just opened.
-#[derive(Debug)]
-pub(crate) struct Opened {
-    pub(crate) handle: File,
-    pub(crate) name: Arc<str>,
-    pub(crate) how: OpenHow,
-    pub(crate) asked_direct: bool,
-    pub(crate) direct: bool,
-    pub(crate) len: u64,
 }
 
 /// All open files of one `Io`.

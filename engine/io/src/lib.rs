@@ -70,6 +70,7 @@
 
 mod affinity;
 mod align;
+mod arena;
 pub mod blocking;
 mod buffer;
 #[cfg(feature = "contract")]

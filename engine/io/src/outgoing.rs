@@ -109,17 +109,14 @@ impl Outgoing {
         debug_assert_eq!(sent, 0, "more was sent than there is");
     }
 
-    /// Names the bytes to send next, for the system. The pointers hold as long as the slices are in `self`.
-    pub(crate) fn parts(&self, parts: &mut Vec<libc::iovec>) {
-        parts.clear();
+    /// The bytes to send next, in parts, none of them empty.
+    pub(crate) fn unsent(&self) -> impl Iterator<Item = &[u8]> {
         let unsent = self.sends.iter().flat_map(|send| {
             let first = (send.at, send.skip);
             let slices = send.slices.iter().enumerate().skip(send.at);
             slices.map(move |(at, slice)| if at == first.0 { &slice[first.1..] } else { &slice[..] })
         });
-        for bytes in unsent.filter(|bytes| !bytes.is_empty()).take(PARTS) {
-            parts.push(libc::iovec { iov_base: bytes.as_ptr().cast_mut().cast(), iov_len: bytes.len() });
-        }
+        unsent.filter(|bytes| !bytes.is_empty()).take(PARTS)
     }
 }
 
@@ -132,9 +129,7 @@ mod tests {
     }
 
     fn lengths(outgoing: &Outgoing) -> Vec<usize> {
-        let mut parts = Vec::new();
-        outgoing.parts(&mut parts);
-        parts.iter().map(|part| part.iov_len).collect()
+        outgoing.unsent().map(<[u8]>::len).collect()
     }
 
     fn slices<const N: usize>(lengths: [usize; N]) -> Vec<Slice> {

@@ -2,19 +2,14 @@
 //! (0.4 to 0.6 GB/s measured), so buffers are made once and go from hand to hand.
 
 use std::fmt;
-use std::io;
 use std::ptr::NonNull;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use highwater_base::BLOCK;
-use parking_lot::Mutex;
 
+use crate::arena::{ARENA, Arena, Home};
 use crate::buffer::Registered;
 use crate::{Buffer, Chunk};
-
-/// Memory is taken from the system in pieces of this size and alignment: one huge page, so that the device gets
-/// one long segment and not 512 pages.
-const ARENA: usize = 2 << 20;
 
 /// The sizes kept: (bytes, how many at most). Smaller and larger requests are not worth a slot.
 const CLASSES: [(usize, usize); 2] = [(64 << 10, 2048), (1 << 20, 128)];
@@ -45,24 +40,11 @@ struct Slot {
     registered: Option<Registered>,
 }
 
-/// Where a pooled buffer goes when nobody holds it; keeps its memory alive.
-pub(crate) struct Home {
-    /// Indices into the class's slots, last used on top.
-    free: Mutex<Vec<u16>>,
-    arenas: Mutex<Vec<Arena>>,
-}
-
-impl Home {
-    pub(crate) fn give_back(&self, slot: u16) {
-        self.free.lock().push(slot);
-    }
-}
-
 impl Default for Pool {
     fn default() -> Pool {
         let mut first = 0;
         let classes = CLASSES.map(|(size, limit)| {
-            let home = Arc::new(Home { free: Mutex::default(), arenas: Mutex::default() });
+            let home = Arc::default();
             let class = Class { first, size, limit, slots: Vec::new(), home };
             first += limit;
             class
@@ -101,7 +83,7 @@ impl Pool {
             return None;
         }
         let class = self.classes.iter_mut().find(|class| capacity <= class.size)?;
-        let free = class.home.free.lock().pop();
+        let free = class.home.take();
         let index = match free {
             Some(index) => index,
             None => class.grow(register)?,
@@ -127,12 +109,11 @@ impl Class {
         let made = self.slots.len() as u16..(self.slots.len() + room) as u16;
         for (n, index) in made.clone().enumerate() {
             // SAFETY: `n < ARENA / size`, so this lies inside the arena.
-            let at = unsafe { arena.at.add(n * self.size) };
+            let at = unsafe { arena.at().add(n * self.size) };
             let registered = register(self.first as u16 + index, at, self.size);
             self.slots.push(Slot { at, registered });
         }
-        self.home.arenas.lock().push(arena);
-        self.home.free.lock().extend(made.clone().skip(1).rev());
+        self.home.keep(arena, made.clone().skip(1).rev());
         Some(made.start)
     }
 }
@@ -141,62 +122,6 @@ impl fmt::Debug for Pool {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let made: usize = self.classes.iter().map(|class| class.slots.len() * class.size).sum();
         write!(f, "Pool({made} bytes)")
-    }
-}
-
-/// A piece of memory that nobody ever writes: zeros, to prepare files with. `None` if there is no memory.
-pub(crate) fn zeros() -> Option<&'static [u8]> {
-    static ZEROS: OnceLock<Option<Arena>> = OnceLock::new();
-    let arena = ZEROS.get_or_init(|| Arena::new().ok()).as_ref()?;
-    // SAFETY: the arena is initialised (the system gives zeros), lives as long as the process, and its address
-    // goes nowhere else.
-    Some(unsafe { std::slice::from_raw_parts(arena.at.as_ptr(), ARENA) })
-}
-
-/// [`ARENA`] bytes, aligned to as much, straight from the system.
-struct Arena {
-    at: NonNull<u8>,
-}
-
-// SAFETY: an arena is plain memory; who may touch which part is decided by the buffers made of it.
-unsafe impl Send for Arena {}
-// SAFETY: as above.
-unsafe impl Sync for Arena {}
-
-impl Arena {
-    fn new() -> io::Result<Arena> {
-        let protection = libc::PROT_READ | libc::PROT_WRITE;
-        let flags = libc::MAP_PRIVATE | libc::MAP_ANON;
-        // SAFETY: a new anonymous mapping anywhere touches nothing that exists.
-        let raw = unsafe { libc::mmap(std::ptr::null_mut(), 2 * ARENA, protection, flags, -1, 0) };
-        if raw == libc::MAP_FAILED {
-            return Err(io::Error::last_os_error());
-        }
-        let skip = raw.cast::<u8>().align_offset(ARENA);
-        // SAFETY: the mapping is ours; what is unmapped lies inside it, around the aligned part, in whole pages
-        // (`skip` is a multiple of the page since both ends are).
-        let at = unsafe {
-            let at = raw.cast::<u8>().add(skip);
-            if skip > 0 {
-                libc::munmap(raw, skip);
-            }
-            libc::munmap(at.add(ARENA).cast(), ARENA - skip);
-            at
-        };
-        #[cfg(target_os = "linux")]
-        // SAFETY: advice on a mapping of ours; its failure changes nothing.
-        unsafe {
-            libc::madvise(at.cast(), ARENA, libc::MADV_HUGEPAGE);
-        }
-        let at = NonNull::new(at).ok_or_else(|| io::Error::from_raw_os_error(libc::ENOMEM))?;
-        Ok(Arena { at })
-    }
-}
-
-impl Drop for Arena {
-    fn drop(&mut self) {
-        // SAFETY: mapped in `new`, and `Home` is dropped only once no buffer refers to it.
-        unsafe { libc::munmap(self.at.as_ptr().cast(), ARENA) };
     }
 }
 

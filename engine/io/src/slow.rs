@@ -10,10 +10,9 @@ use std::sync::Arc;
 
 use highwater_base::BLOCK;
 
-use crate::files::Opened;
 use crate::op::{DirEntry, EntryKind, OpenHow, Outcome, Prepared};
 use crate::sys::{self, Allocate};
-use crate::{IoError, pool};
+use crate::{IoError, arena};
 
 /// Zeros are written in pieces of this size, one at a time: others' writes get in between.
 const ZEROS: usize = 1 << 20;
@@ -73,6 +72,17 @@ pub(crate) enum SlowDone {
     Opened(Opened),
     Outcome(Outcome),
     Closed,
+}
+
+/// A file that was just opened.
+#[derive(Debug)]
+pub(crate) struct Opened {
+    pub(crate) handle: File,
+    pub(crate) name: Arc<str>,
+    pub(crate) how: OpenHow,
+    pub(crate) asked_direct: bool,
+    pub(crate) direct: bool,
+    pub(crate) len: u64,
 }
 
 impl Slow {
@@ -199,7 +209,7 @@ fn prepare(file: &File, direct: bool, at: u64, len: u64, how: Prepared) -> io::R
 }
 
 fn write_zeros(file: &File, direct: bool, at: u64, len: u64) -> io::Result<()> {
-    let zeros = pool::zeros().ok_or_else(|| io::Error::from_raw_os_error(libc::ENOMEM))?;
+    let zeros = arena::zeros().ok_or_else(|| io::Error::from_raw_os_error(libc::ENOMEM))?;
     let zeros = &zeros[..ZEROS];
     debug_assert!(!direct || (at.is_multiple_of(BLOCK) && len.is_multiple_of(BLOCK)));
     let mut position = at;

@@ -1,11 +1,9 @@
 //! The system calls that the standard library does not have, each behind a safe function.
 
 use std::fs::File;
-use std::io;
+use std::io::{self, IoSlice};
 use std::net::{SocketAddr, SocketAddrV4, SocketAddrV6};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
-
-use crate::Outgoing;
 
 /// What a system call returned: a count, or the error that `errno` holds.
 fn checked(result: libc::ssize_t) -> io::Result<usize> {
@@ -223,16 +221,15 @@ pub(crate) fn start_connect(socket: BorrowedFd<'_>, address: SocketAddr) -> io::
     }
 }
 
-/// Sends what is left of `data`, as much as the socket takes; no `SIGPIPE`.
-pub(crate) fn send(socket: BorrowedFd<'_>, data: &Outgoing) -> io::Result<usize> {
-    let mut parts = Vec::new();
-    data.parts(&mut parts);
+/// Sends `parts` one after another, as much as the socket takes; no `SIGPIPE`.
+pub(crate) fn send(socket: BorrowedFd<'_>, parts: &[IoSlice<'_>]) -> io::Result<usize> {
     // SAFETY: all zeros is a valid `msghdr`.
     let mut header: libc::msghdr = unsafe { std::mem::zeroed() };
-    header.msg_iov = parts.as_mut_ptr();
+    // An `IoSlice` is an `iovec` on Unix; that is promised. The parts are only read.
+    header.msg_iov = parts.as_ptr().cast_mut().cast();
     header.msg_iovlen = parts.len() as _;
     uninterrupted(|| {
-        // SAFETY: the header names `parts`, and those the slices of `data`; all outlive the call.
+        // SAFETY: the header names `parts`, and those name bytes; all outlive the call.
         checked(unsafe { libc::sendmsg(socket.as_raw_fd(), &header, libc::MSG_NOSIGNAL) })
     })
 }

@@ -1,7 +1,7 @@
 //! Sockets that do not block: tried at once, then again whenever `poll` calls them ready.
 
 use std::collections::VecDeque;
-use std::io::{self, ErrorKind::WouldBlock, Read};
+use std::io::{self, ErrorKind::WouldBlock, IoSlice, Read};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::{AsFd, AsRawFd};
 
@@ -282,7 +282,8 @@ impl Conn {
             if self.sends.is_empty() {
                 return ended;
             }
-            match sys::send(self.socket.as_fd(), &self.sends) {
+            let parts: Vec<IoSlice<'_>> = self.sends.unsent().map(IoSlice::new).collect();
+            match sys::send(self.socket.as_fd(), &parts) {
                 Err(error) if error.kind() == WouldBlock => return ended,
                 Ok(sent) => self.sends.advance(sent),
                 Err(error) => {

@@ -180,7 +180,11 @@ impl InRing {
                 opcode::Recv::new(types::Fd(*fd), memory, len).ioprio(priority).build()
             }
             InRing::Send { fd, batch, header, .. } => {
-                batch.parts(&mut header.parts);
+                header.parts.clear();
+                header.parts.extend(batch.unsent().map(|bytes| libc::iovec {
+                    iov_base: bytes.as_ptr().cast_mut().cast(),
+                    iov_len: bytes.len(),
+                }));
                 // Wait for all: the kernel goes on by itself when the peer has taken some.
                 let flags = libc::MSG_NOSIGNAL | libc::MSG_WAITALL;
                 if let [only] = header.parts[..] {

@@ -9,7 +9,7 @@ use crate::files::OpenFile;
 use crate::latch::durable_write_latches;
 use crate::op::{FileId, Op, Outcome, Token};
 use crate::slots::Slots;
-use crate::slow::{Slow, SlowDone};
+use crate::slow::{Opened, Slow, SlowDone};
 use crate::slow_lane::Answered;
 use crate::{ErrorKind, IoError};
 
@@ -163,7 +163,7 @@ impl UringIo {
     }
 
     /// Enters a file that the slow lane has opened, in the ring's table too.
-    fn entered(&mut self, opened: crate::files::Opened) -> Outcome {
+    fn entered(&mut self, opened: Opened) -> Outcome {
         let outcome = self.files.enter(opened);
         if let Outcome::Opened { file, .. } = outcome
             && let Some(open) = self.files.any(file)
