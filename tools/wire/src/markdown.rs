@@ -54,6 +54,10 @@ const TAIL: &str = "
 | FindCoordinator, groups, transactions | not listed yet; InitProducerId with a transactional id gets INVALID_REQUEST(42), which no client retries |
 | Fetch sessions | declined with session id 0 |
 | Fetch from a follower (replica id of 0 or more) | CLUSTER_AUTHORIZATION_FAILED(31): there are no followers yet |
+| automatic creation by Metadata | waits for the topics and tells of them at once; 64 of one request, the others get LEADER_NOT_AVAILABLE(5) and are made when asked for again; never a topic of the broker's own |
+| DescribeConfigs | a resource that is named twice is described once, then INVALID_REQUEST(42); loggers have no levels |
+| Produce | bytes after the one batch of a partition are refused with INVALID_RECORD(87), also if they are less than a batch |
+| a transactional batch | INVALID_TXN_STATE(48): no transaction can be open |
 | varints | longer than their value needs are refused |
 | tagged fields | out of order, or with a size that is not their value's, are refused |
 | `cleanup.policy=compact`, `remote.storage.enable=true` | INVALID_CONFIG(40) until they are there |
