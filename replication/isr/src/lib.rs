@@ -36,6 +36,8 @@ mod leader;
 mod log_view;
 mod progress;
 mod replica;
+#[cfg(test)]
+mod rig;
 mod settings;
 mod standalone;
 

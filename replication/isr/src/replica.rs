@@ -307,3 +307,89 @@ impl Replica {
         };
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rig::Rig;
+    use std::time::Duration;
+
+    #[test]
+    fn a_new_leader_tells_its_log_of_its_epoch_before_anything_else() {
+        // R11.
+        let mut rig = Rig::new(5, 1);
+        assert_eq!(rig.lead(1, &[1, 2])[0], Effect::AssignEpoch(LeaderEpoch::new(1)));
+        assert_eq!(rig.log.history.latest(), LeaderEpoch::new(1));
+    }
+
+    #[test]
+    fn a_deposed_leader_says_so_and_acknowledges_nothing_more() {
+        let mut rig = Rig::new(0, 1);
+        rig.lead(1, &[1]);
+        assert_eq!(rig.append(1)[0], Effect::Acknowledge { up_to: Offset::new(1) });
+        assert_eq!(rig.lead(2, &[1, 2])[0], Effect::StepDown);
+        let effects = rig.append(1);
+        assert!(
+            !effects.iter().any(|e| matches!(e, Effect::Acknowledge { .. } | Effect::SetHighWatermark(_)))
+        );
+    }
+
+    #[test]
+    fn a_leader_whose_lease_ran_out_acknowledges_nothing_until_it_is_confirmed() {
+        // R52: frozen, thawed, and not told yet that another leads.
+        let mut rig = Rig::new(0, 1);
+        rig.lead(1, &[1]);
+        let (leader_epoch, _) = rig.epochs();
+        let until = rig.now.plus(Duration::from_secs(9));
+        rig.tell(Event::LeaseExtended { leader_epoch, until });
+        rig.now = rig.now.plus(Duration::from_secs(60));
+        assert_eq!(rig.append(1), []);
+        assert_eq!(rig.high(), 0);
+        let until = rig.now.plus(Duration::from_secs(9));
+        let effects = rig.tell(Event::LeaseExtended { leader_epoch, until });
+        assert_eq!(effects[0], Effect::Acknowledge { up_to: Offset::new(1) });
+        assert_eq!(rig.high(), 1);
+    }
+
+    #[test]
+    fn a_record_without_another_leader_epoch_is_no_new_leadership() {
+        // R48.
+        let mut rig = Rig::new(5, 1);
+        rig.lead(1, &[1, 2]);
+        rig.fetched(2, 5);
+        assert_eq!(rig.high(), 5);
+        assert_eq!(rig.retell(1, &[1, 2], |_| ()), []);
+        rig.append(1);
+        rig.fetched(2, 6);
+        assert_eq!(rig.high(), 6, "the follower's progress was kept");
+    }
+
+    #[test]
+    fn an_older_record_is_passed_over() {
+        let mut rig = Rig::new(5, 1);
+        let old = rig.assignment(2, &[1, 2]);
+        rig.lead(1, &[1, 2]);
+        assert_eq!(rig.tell(Event::Assigned(old)), []);
+        assert!(rig.replica.is_leader());
+    }
+
+    #[test]
+    fn a_failed_log_ends_the_role_for_good() {
+        // R50.
+        let mut rig = Rig::new(5, 1);
+        rig.lead(1, &[1]);
+        assert_eq!(rig.tell(Event::LogFailed), [Effect::StepDown]);
+        assert_eq!(rig.lead(1, &[1]), []);
+        assert!(!rig.replica.is_leader());
+    }
+
+    #[test]
+    fn a_high_watermark_from_a_checkpoint_is_kept_within_the_log() {
+        let log = crate::rig::TestLog { start: 3, end: 5, counted: 5, ..Default::default() };
+        for (checkpoint, high) in [(0, 3), (4, 4), (9, 5)] {
+            let replica =
+                Replica::new(BrokerId::new(1), ReplicaSettings::default(), Offset::new(checkpoint), &log);
+            assert_eq!(replica.high_watermark(), Offset::new(high));
+        }
+    }
+}

@@ -154,3 +154,114 @@ impl Standalone {
         self.role = to;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rig::{Rig, TestLog};
+    use highwater_base::PartitionEpoch;
+
+    fn drain(alone: &mut Standalone) -> Vec<Effect> {
+        std::iter::from_fn(|| alone.poll_effect()).collect()
+    }
+
+    fn leading(log: &TestLog, high: i64) -> Standalone {
+        let mut alone = Standalone::new(BrokerId::new(1), Offset::new(high), log);
+        let assignment = Assignment::standalone(BrokerId::new(1), LeaderEpoch::new(4), PartitionEpoch::ZERO);
+        alone.handle(Mono::ZERO, Event::Assigned(assignment), log);
+        alone
+    }
+
+    #[test]
+    fn nothing_is_acknowledged_or_committed_before_the_log_counts_it() {
+        let mut log = TestLog::default();
+        let mut alone = leading(&log, 0);
+        assert_eq!(drain(&mut alone), [Effect::AssignEpoch(LeaderEpoch::new(4))]);
+        log.end = 5;
+        alone.handle(Mono::ZERO, Event::LogMoved, &log);
+        assert_eq!(drain(&mut alone), []);
+        log.counted = 3;
+        alone.handle(Mono::ZERO, Event::LogMoved, &log);
+        let three = Offset::new(3);
+        assert_eq!(
+            drain(&mut alone),
+            [Effect::Acknowledge { up_to: three }, Effect::SetHighWatermark(three)]
+        );
+        alone.handle(Mono::ZERO, Event::LogMoved, &log);
+        assert_eq!(drain(&mut alone), []);
+    }
+
+    #[test]
+    fn a_weaker_durability_commits_more_and_a_stronger_one_takes_nothing_back() {
+        let mut log = TestLog { end: 5, counted: 5, ..TestLog::default() };
+        let mut alone = leading(&log, 0);
+        log.counted = 2;
+        alone.handle(Mono::ZERO, Event::LogMoved, &log);
+        assert_eq!(alone.high_watermark(), Offset::new(5));
+    }
+
+    #[test]
+    fn a_start_begins_at_the_checkpoint_and_is_settled_once_all_it_found_is_counted() {
+        let mut log = TestLog { end: 5, counted: 3, ..TestLog::default() };
+        let mut alone = leading(&log, 1);
+        assert_eq!((alone.high_watermark(), alone.is_settled()), (Offset::new(3), false));
+        log.counted = 5;
+        alone.handle(Mono::ZERO, Event::LogMoved, &log);
+        assert!(alone.is_settled());
+    }
+
+    #[test]
+    fn it_steps_down_when_its_log_fails_or_another_leads() {
+        let log = TestLog::default();
+        for event in [
+            Event::LogFailed,
+            Event::Assigned(Assignment {
+                leader: BrokerId::NONE,
+                ..Assignment::standalone(BrokerId::new(1), LeaderEpoch::new(5), PartitionEpoch::ZERO)
+            }),
+        ] {
+            let mut alone = leading(&log, 0);
+            drain(&mut alone);
+            alone.handle(Mono::ZERO, event, &log);
+            assert_eq!(drain(&mut alone), [Effect::StepDown]);
+            assert!(!alone.is_leader());
+        }
+    }
+
+    /// Alone, the smallest machine and the whole one say the same.
+    #[test]
+    fn it_equals_the_whole_machine_with_one_replica() {
+        let mut prng = highwater_base::Prng::new(5);
+        for _ in 0..200 {
+            let mut rig = Rig::new(prng.below(4) as i64, 1 + prng.below(3) as usize);
+            let me = BrokerId::new(1);
+            let mut alone = Standalone::new(me, Offset::ZERO, &rig.log);
+            let mut epoch = LeaderEpoch::ZERO;
+            for _ in 0..30 {
+                let event = match prng.below(6) {
+                    0 => {
+                        epoch = if prng.one_in(2) { epoch.next() } else { epoch };
+                        Event::Assigned(Assignment::standalone(me, epoch, PartitionEpoch::ZERO))
+                    }
+                    1 => {
+                        rig.log.end += prng.below(3) as i64;
+                        Event::LogMoved
+                    }
+                    2 | 3 => {
+                        let left = (rig.log.end - rig.log.counted) as u64;
+                        rig.log.counted += prng.below(left + 1) as i64;
+                        Event::LogMoved
+                    }
+                    4 => Event::Timer,
+                    _ => Event::MinInsyncChanged(1 + prng.below(3) as usize),
+                };
+                alone.handle(Mono::ZERO, event.clone(), &rig.log);
+                let expected = rig.tell(event);
+                assert_eq!(drain(&mut alone), expected);
+                assert_eq!(alone.high_watermark(), rig.replica.high_watermark());
+                assert_eq!(alone.is_settled(), rig.replica.is_settled());
+                assert_eq!(alone.leader_epoch(), rig.replica.leader_epoch());
+            }
+        }
+    }
+}

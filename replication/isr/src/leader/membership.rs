@@ -128,3 +128,110 @@ impl Leader {
         }));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Event;
+    use crate::rig::{Rig, ids};
+
+    fn leader_of_three() -> Rig {
+        let mut rig = Rig::new(0, 1);
+        rig.lead(1, &[1, 2, 3]);
+        rig.fetched(2, 0);
+        rig.fetched(3, 0);
+        rig.append(10);
+        rig.fetched(2, 10);
+        rig
+    }
+
+    fn lag(rig: &mut Rig) -> Vec<Effect> {
+        rig.now = rig.now.plus(Duration::from_secs(31));
+        rig.fetched(2, 10);
+        rig.tell(Event::Timer)
+    }
+
+    fn committed(rig: &mut Rig, isr: &[i32]) -> Vec<Effect> {
+        let (leader_epoch, partition_epoch) = rig.epochs();
+        rig.tell(Event::IsrCommitted { leader_epoch, partition_epoch: partition_epoch.next(), isr: ids(isr) })
+    }
+
+    #[test]
+    fn a_member_that_lags_is_put_out_and_counts_until_it_is() {
+        // R35 and R31.
+        let mut rig = leader_of_three();
+        let effects = lag(&mut rig);
+        assert!(effects.iter().any(|effect| matches!(effect, Effect::ProposeIsr(p) if p.isr.len() == 2)));
+        assert_eq!(rig.high(), 0);
+        committed(&mut rig, &[1, 2]);
+        assert_eq!(rig.high(), 10, "evaluated at once, not with the next fetch");
+    }
+
+    #[test]
+    fn one_change_is_in_flight_at_a_time() {
+        let mut rig = leader_of_three();
+        lag(&mut rig);
+        rig.now = rig.now.plus(Duration::from_secs(100));
+        let effects = rig.tell(Event::Timer);
+        assert!(!effects.iter().any(|effect| matches!(effect, Effect::ProposeIsr(_))));
+    }
+
+    #[test]
+    fn a_refused_change_falls_back_to_the_committed_set() {
+        let mut rig = leader_of_three();
+        lag(&mut rig);
+        let (leader_epoch, partition_epoch) = rig.epochs();
+        rig.tell(Event::IsrRefused { leader_epoch, partition_epoch, refusal: IsrRefusal::Rejected });
+        assert_eq!(rig.replica.isr(), Some(&Isr::Stable { committed: ids(&[1, 2, 3]) }));
+        assert_eq!(rig.high(), 0);
+    }
+
+    #[test]
+    fn a_proposal_without_an_answer_is_made_again_the_same() {
+        let mut rig = leader_of_three();
+        let first = lag(&mut rig);
+        let (leader_epoch, partition_epoch) = rig.epochs();
+        rig.tell(Event::IsrRefused { leader_epoch, partition_epoch, refusal: IsrRefusal::Unavailable });
+        rig.now = rig.now.plus(PROPOSE_AGAIN);
+        assert!(rig.replica.poll_timeout().is_some_and(|at| at <= rig.now));
+        let second = rig.tell(Event::Timer);
+        let proposal = |effects: &[Effect]| {
+            effects.iter().find(|effect| matches!(effect, Effect::ProposeIsr(_))).cloned()
+        };
+        assert!(proposal(&first).is_some() && proposal(&first) == proposal(&second));
+    }
+
+    #[test]
+    fn the_answer_and_the_record_may_come_in_any_order() {
+        // R38.
+        let mut a = leader_of_three();
+        lag(&mut a);
+        let answer = |rig: &Rig| {
+            let (leader_epoch, partition_epoch) = rig.epochs();
+            Event::IsrCommitted { leader_epoch, partition_epoch, isr: ids(&[1, 2]) }
+        };
+        let mut b = leader_of_three();
+        lag(&mut b);
+        committed(&mut a, &[1, 2]);
+        a.retell(1, &[1, 2], |_| ());
+        b.retell(1, &[1, 2], |_| ());
+        let late = answer(&b);
+        b.tell(late);
+        assert_eq!(a.replica, b.replica);
+        assert_eq!(a.replica.isr(), Some(&Isr::Stable { committed: ids(&[1, 2]) }));
+    }
+
+    #[test]
+    fn an_answer_of_another_leadership_is_dropped() {
+        let mut rig = leader_of_three();
+        lag(&mut rig);
+        let (leader_epoch, partition_epoch) = rig.epochs();
+        rig.lead(1, &[1, 2, 3]);
+        rig.tell(Event::IsrCommitted {
+            leader_epoch,
+            partition_epoch: partition_epoch.next(),
+            isr: ids(&[1]),
+        });
+        assert_eq!(rig.replica.isr(), Some(&Isr::Stable { committed: ids(&[1, 2, 3]) }));
+    }
+}
