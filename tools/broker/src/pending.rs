@@ -7,8 +7,8 @@ use highwater_wire::FetchAnswer;
 use kafka_protocol::messages::ResponseKind;
 
 use crate::call::PartitionReply;
+use crate::ctx::Ctx;
 use crate::errors::Refusal;
-use crate::handlers::Ctx;
 
 /// What becomes of a request.
 ///

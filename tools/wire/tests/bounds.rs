@@ -35,10 +35,8 @@ fn name() -> TopicName {
 
 /// A request with every field that its version has, with two elements in each array.
 fn sample(api: Api, version: i16) -> RequestKind {
-    let twice = |n: usize| 0..n.min(2);
-    let tag = |from: bool| if from { vec![(9_000, Bytes::from_static(b"unknown"))] } else { vec![] };
-    let tags = tag(api.is_flexible(version)).into_iter().collect::<std::collections::BTreeMap<_, _>>();
     let named = |from: i16| if version < from { name() } else { TopicName::default() };
+    let tags = tags(api, version);
     match api {
         Api::Produce => {
             let partition = |i| {
@@ -80,6 +78,19 @@ fn sample(api: Api, version: i16) -> RequestKind {
                 .with_client_software_version(text("1.0"))
                 .with_unknown_tagged_fields(tags),
         ),
+        _ => admin_sample(api, version),
+    }
+}
+
+/// A tagged field that nobody knows, where the version has any.
+fn tags(api: Api, version: i16) -> std::collections::BTreeMap<i32, Bytes> {
+    let unknown = api.is_flexible(version).then(|| (9_000, Bytes::from_static(b"unknown")));
+    unknown.into_iter().collect()
+}
+
+fn admin_sample(api: Api, version: i16) -> RequestKind {
+    let tags = tags(api, version);
+    match api {
         Api::CreateTopics => {
             let config = |i| {
                 let value = (i == 0).then(|| text("1"));
@@ -92,7 +103,7 @@ fn sample(api: Api, version: i16) -> RequestKind {
                 .with_num_partitions(-1)
                 .with_replication_factor(-1)
                 .with_assignments(vec![assignment.clone(), assignment])
-                .with_configs(twice(2).map(config).collect())
+                .with_configs((0..2).map(config).collect())
                 .with_unknown_tagged_fields(tags);
             RequestKind::CreateTopics(CreateTopicsRequest::default().with_topics(vec![topic.clone(), topic]))
         }
