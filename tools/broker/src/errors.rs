@@ -1,6 +1,7 @@
 //! Kafka's error codes, assigned in one place: every error of the crates below becomes a [`Refusal`] here.
 
 use highwater_control::ControlError;
+use highwater_replication::PartitionError;
 use highwater_wire::ErrorCode;
 
 /// Why something was not done, in the words of the protocol.
@@ -36,6 +37,13 @@ impl Refusal {
 
 impl From<ControlError> for Refusal {
     fn from(error: ControlError) -> Refusal {
+        let code = ErrorCode::from_code(error.kafka_code()).unwrap_or(ErrorCode::UnknownServerError);
+        Refusal::new(code, error.to_string())
+    }
+}
+
+impl From<PartitionError> for Refusal {
+    fn from(error: PartitionError) -> Refusal {
         let code = ErrorCode::from_code(error.kafka_code()).unwrap_or(ErrorCode::UnknownServerError);
         Refusal::new(code, error.to_string())
     }

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use highwater_base::{LeaderEpoch, WallMs};
+use highwater_replication::{ListedOffset, OffsetTarget};
 use highwater_wire::ErrorCode;
 use kafka_protocol::messages::list_offsets_response::{
     ListOffsetsPartitionResponse, ListOffsetsTopicResponse,
@@ -12,7 +13,7 @@ use kafka_protocol::messages::{ListOffsetsRequest, ListOffsetsResponse};
 use super::Ctx;
 use super::gather::{Entry, Gather, Response, answer};
 use super::lookup::{isolation, led_here, topic_by_name};
-use crate::call::{OffsetTarget, PartitionCall, PartitionReply};
+use crate::call::{PartitionCall, PartitionReply};
 use crate::errors::Refusal;
 use crate::pending::{Handled, Reply};
 
@@ -89,7 +90,7 @@ impl Response for Listed {
     fn fill(&mut self, _: &dyn Ctx, (t, p): Entry, reply: Result<Reply, Refusal>) {
         let entry = &mut self.response.topics[t].partitions[p];
         match reply {
-            Ok(Reply::Partition(PartitionReply::Offset { offset, timestamp, epoch })) => {
+            Ok(Reply::Partition(PartitionReply::Offset(ListedOffset { offset, timestamp, epoch }))) => {
                 entry.offset = offset.get();
                 entry.timestamp = timestamp.get();
                 if self.version >= 4 {
@@ -156,11 +157,11 @@ mod tests {
         let handled = fake.handle(&header(Api::ListOffsets, 11), request("t", &[(0, -1), (1, -6)]).into());
         let calls = fake.take_calls();
         assert_eq!(calls.len(), 1, "tiered storage is not asked for");
-        let reply = PartitionReply::Offset {
+        let reply = PartitionReply::Offset(ListedOffset {
             offset: Offset::new(9),
             timestamp: WallMs::NONE,
             epoch: LeaderEpoch::new(3),
-        };
+        });
         let listed = listed(fake.reply(handled, calls[0].index, reply));
         assert_eq!((listed[0].offset, listed[0].timestamp, listed[0].leader_epoch), (9, -1, 3));
         assert_eq!((listed[1].error_code, listed[1].offset), (0, -1));

@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use highwater_base::{BrokerId, LeaderEpoch, Mono, PartitionIndex, Uuid};
 use highwater_control::{Broker, BrokerState, Topic};
+use highwater_replication::Isolation;
 use highwater_wire::{ErrorCode, NodeEndpoint};
 
 use super::Ctx;
-use crate::call::Isolation;
 use crate::errors::Refusal;
 
 /// A topic's id and a partition's number.

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use highwater_base::{BrokerId, LeaderEpoch, Offset, PartitionIndex};
 use highwater_control::is_internal;
 use highwater_engine::batch::{Codec, Header, MAGIC_PREFIX};
+use highwater_replication::Acks;
 use highwater_wire::{ErrorCode, RequestHeader};
 use kafka_protocol::messages::produce_response::{
     BatchIndexAndErrorMessage, LeaderIdAndEpoch, NodeEndpoint, PartitionProduceResponse, TopicProduceResponse,
@@ -40,14 +41,14 @@ pub(super) fn handle(ctx: &mut dyn Ctx, header: &RequestHeader, request: Produce
             answer.response.responses[t].partition_responses.push(entry);
             let checked = topic.clone().and_then(|topic| {
                 let records = one_batch(version, partition.records)?;
-                check_acks(acks)?;
+                let acks = acks_of(acks)?;
                 if is_internal(&topic.name) && !exempt {
                     return Err(Refusal::code(ErrorCode::InvalidTopicException));
                 }
-                Ok((led_here(ctx, &topic, index), records, topic.id))
+                Ok((led_here(ctx, &topic, index), (records, acks), topic.id))
             });
             match checked {
-                Ok((Ok(target), records, _)) => {
+                Ok((Ok(target), (records, acks), _)) => {
                     let call = ctx.call(target, PartitionCall::Produce { records, acks, deadline });
                     waiting.insert(call, (t, p));
                 }
@@ -61,14 +62,13 @@ pub(super) fn handle(ctx: &mut dyn Ctx, header: &RequestHeader, request: Produce
     Gather::start(ctx, answer, waiting)
 }
 
-fn check_acks(acks: i16) -> Result<(), Refusal> {
-    match acks {
-        -1..=1 => Ok(()),
-        _ => Err(Refusal::new(
+fn acks_of(acks: i16) -> Result<Acks, Refusal> {
+    Acks::from_kafka(acks).ok_or_else(|| {
+        Refusal::new(
             ErrorCode::InvalidRequiredAcks,
             format!("expected acks of 0, 1 or -1 (all), found {acks}"),
-        )),
-    }
+        )
+    })
 }
 
 /// What Kafka checks of the records before it looks at the partition: exactly one batch, of magic 2. Everything
@@ -158,12 +158,12 @@ fn named(leader: BrokerId, epoch: LeaderEpoch) -> LeaderIdAndEpoch {
 impl Response for Produced {
     fn fill(&mut self, ctx: &dyn Ctx, entry: Entry, reply: Result<Reply, Refusal>) {
         let refusal = match reply {
-            Ok(Reply::Partition(PartitionReply::Produced { base, append_time, log_start })) => {
+            Ok(Reply::Partition(PartitionReply::Produced(done))) => {
                 let partition = &mut self.response.responses[entry.0].partition_responses[entry.1];
-                partition.base_offset = base.get();
-                partition.log_append_time_ms = append_time.get();
+                partition.base_offset = done.first.get();
+                partition.log_append_time_ms = done.append_time.get();
                 if self.version >= 5 {
-                    partition.log_start_offset = log_start.get();
+                    partition.log_start_offset = done.log_start.get();
                 }
                 return;
             }
@@ -218,6 +218,7 @@ mod tests {
     use super::super::fake::{Fake, body, header};
     use super::*;
     use highwater_base::Uuid;
+    use highwater_replication::ProduceDone;
     use highwater_wire::{Api, encode_response};
     use kafka_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
     use kafka_protocol::messages::{ResponseKind, TransactionalId};
@@ -256,11 +257,13 @@ mod tests {
     }
 
     fn stored(base: i64) -> PartitionReply {
-        PartitionReply::Produced {
-            base: Offset::new(base),
+        PartitionReply::Produced(ProduceDone {
+            first: Offset::new(base),
+            last: Offset::new(base),
             append_time: highwater_base::WallMs::NONE,
             log_start: Offset::ZERO,
-        }
+            duplicate: false,
+        })
     }
 
     #[test]
@@ -274,7 +277,7 @@ mod tests {
             let PartitionCall::Produce { records, acks, deadline } = &calls[0].call else {
                 panic!("another call")
             };
-            assert_eq!((records.len(), *acks, deadline.nanos()), (70, -1, 30_000_000_000));
+            assert_eq!((records.len(), *acks, deadline.nanos()), (70, Acks::All, 30_000_000_000));
             let handled = fake.reply(handled, calls[1].index, stored(9));
             let handled = fake.reply(handled, calls[0].index, stored(4));
             let produced = produced(version, handled);

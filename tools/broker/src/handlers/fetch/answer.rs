@@ -1,12 +1,12 @@
 //! The answer of a fetch whose reads are in.
 
 use highwater_io::Slice;
+use highwater_replication::Isolation;
 use highwater_wire::{ErrorCode, FetchAnswer, FetchPartition, FetchTopic};
 
 use super::super::Ctx;
 use super::super::lookup::{endpoints, leader_hint};
 use super::poll::{Poll, Slot, State};
-use crate::call::Isolation;
 use crate::pending::{Answer, Handled};
 
 /// Takes the records out of `poll`.
@@ -57,10 +57,11 @@ fn partition(
     partition.high_watermark = read.high_watermark;
     partition.last_stable = read.last_stable;
     partition.log_start = read.log_start;
-    partition.diverging = read.diverging;
+    partition.diverging = read.diverging.map(|known| (known.epoch, known.end));
     partition.records_len = data.iter().map(Slice::len).sum();
     if isolation == Isolation::ReadCommitted {
-        partition.aborted = Some(std::mem::take(&mut read.aborted));
+        partition.aborted =
+            Some(read.aborted.iter().map(|aborted| (aborted.producer, aborted.first)).collect());
     }
     (partition, data)
 }

@@ -11,6 +11,7 @@ mod poll;
 mod tests;
 
 use highwater_base::{LeaderEpoch, Offset};
+use highwater_replication::Isolation;
 use highwater_wire::{ErrorCode, FetchAnswer};
 use kafka_protocol::messages::FetchRequest;
 
@@ -67,6 +68,6 @@ pub(super) fn handle(ctx: &mut dyn Ctx, version: i16, request: FetchRequest) -> 
         });
     }
     let deadline = deadline(ctx, request.max_wait_ms);
-    let isolation = isolation.unwrap_or(crate::call::Isolation::ReadUncommitted);
+    let isolation = isolation.unwrap_or(Isolation::ReadUncommitted);
     Poll::start(ctx, Poll::new(version, isolation, min_bytes, max_bytes, deadline, topics, slots))
 }

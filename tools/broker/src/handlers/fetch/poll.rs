@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 
 use highwater_base::{LeaderEpoch, Mono, Offset, PartitionIndex, Uuid};
+use highwater_replication::{Isolation, ReadDone, ReadRequest};
 
 use super::super::Ctx;
 use super::super::lookup::Target;
 use super::budget::Budget;
-use crate::call::{Isolation, PartitionCall, PartitionReply, ReadReply};
+use crate::call::{PartitionCall, PartitionReply};
 use crate::errors::Refusal;
 use crate::pending::{Handled, Pending, Reply};
 
@@ -38,7 +39,7 @@ pub(super) enum State {
     /// Not asked, or asked and not answered yet.
     Unread,
     /// What the last read gave, already cut to what fits.
-    Read(ReadReply),
+    Read(ReadDone),
     /// It cannot be read.
     Refused(Refusal),
 }
@@ -181,13 +182,13 @@ impl Poll {
     fn read(&mut self, ctx: &mut dyn Ctx, at: usize, max_bytes: usize) {
         let slot = &self.slots[at];
         let Some(target) = slot.target else { return };
-        let call = PartitionCall::Read {
+        let call = PartitionCall::Read(ReadRequest {
             from: slot.from,
             isolation: self.isolation,
-            max_bytes: u32::try_from(max_bytes).unwrap_or(u32::MAX),
-            current: slot.current,
-            last_fetched: slot.last_fetched,
-        };
+            max_bytes,
+            current_epoch: slot.current,
+            last_fetched_epoch: slot.last_fetched,
+        });
         self.asked.insert(ctx.call(target, call), (at, Asked::Read));
         self.reading += 1;
     }

@@ -1,14 +1,17 @@
 //! Fetch, on a fake shard.
 
 use highwater_base::{LeaderEpoch, Offset, ProducerId};
+use highwater_engine::AbortedTransaction;
 use highwater_io::Slice;
+use highwater_isr::EpochEnd;
+use highwater_replication::{Isolation, ReadDone, ReadRequest};
 use highwater_wire::{Api, ErrorCode, FetchAnswer, Piece, encode_fetch};
 use kafka_protocol::messages::FetchRequest;
 use kafka_protocol::messages::fetch_request::{FetchPartition, FetchTopic};
 
 use super::super::codec::{topic_name, uuid};
 use super::super::fake::{Call, Fake, header};
-use crate::call::{Isolation, PartitionCall, PartitionReply, ReadReply};
+use crate::call::{PartitionCall, PartitionReply};
 use crate::errors::Refusal;
 use crate::pending::{Answer, Handled};
 
@@ -29,7 +32,7 @@ fn request(partitions: i32) -> FetchRequest {
 }
 
 /// A read that gave batches of these lengths, and left nothing.
-fn read(lengths: &[usize]) -> ReadReply {
+fn read(lengths: &[usize]) -> ReadDone {
     let mut bytes = Vec::new();
     for length in lengths {
         let mut batch = vec![0; *length];
@@ -38,7 +41,7 @@ fn read(lengths: &[usize]) -> ReadReply {
     }
     let end = Offset::new(lengths.len() as i64);
     let data = if bytes.is_empty() { Vec::new() } else { vec![Slice::from(bytes)] };
-    ReadReply {
+    ReadDone {
         high_watermark: end,
         last_stable: end,
         log_start: Offset::ZERO,
@@ -75,9 +78,9 @@ fn lengths(handled: Handled) -> Vec<usize> {
     partitions.iter().map(|partition| partition.records_len).collect()
 }
 
-fn max_bytes(call: &Call) -> u32 {
+fn max_bytes(call: &Call) -> usize {
     match call.call {
-        PartitionCall::Read { max_bytes, .. } => max_bytes,
+        PartitionCall::Read(ReadRequest { max_bytes, .. }) => max_bytes,
         _ => panic!("no read: {call:?}"),
     }
 }
@@ -176,7 +179,10 @@ fn nothing_waits_without_time_without_bytes_to_wait_for_or_without_partitions() 
 fn an_error_or_a_divergence_is_told_at_once() {
     let mut fake = Fake::with_topic("t", 2);
     let refused = PartitionReply::Refused(Refusal::code(ErrorCode::OffsetOutOfRange));
-    let diverged = ReadReply { diverging: Some((LeaderEpoch::new(1), Offset::new(4))), ..read(&[]) };
+    let diverged = ReadDone {
+        diverging: Some(EpochEnd { epoch: LeaderEpoch::new(1), end: Offset::new(4) }),
+        ..read(&[])
+    };
     for reply in [refused, PartitionReply::Read(diverged)] {
         let handled = ask(&mut fake, request(2));
         let calls = fake.take_calls();
@@ -238,7 +244,7 @@ fn what_a_limit_keeps_back_is_not_waited_for() {
     let mut fake = Fake::with_topic("t", 1);
     let handled = ask(&mut fake, request(1).with_max_bytes(100).with_min_bytes(100));
     let call = fake.take_calls().remove(0);
-    let more = ReadReply { high_watermark: Offset::new(9), last_stable: Offset::new(9), ..read(&[60]) };
+    let more = ReadDone { high_watermark: Offset::new(9), last_stable: Offset::new(9), ..read(&[60]) };
     assert_eq!(lengths(fake.reply(handled, call.index, PartitionReply::Read(more))), [60]);
 }
 
@@ -247,11 +253,14 @@ fn committed_readers_are_told_of_aborted_transactions() {
     let mut fake = Fake::with_topic("t", 1);
     let handled = ask(&mut fake, request(1).with_isolation_level(1));
     let call = fake.take_calls().remove(0);
-    assert!(matches!(call.call, PartitionCall::Read { isolation: Isolation::ReadCommitted, .. }));
-    let aborted = vec![(ProducerId::new(7), Offset::new(0))];
-    let reply = ReadReply { aborted: aborted.clone(), ..read(&[70]) };
+    assert!(matches!(
+        call.call,
+        PartitionCall::Read(ReadRequest { isolation: Isolation::ReadCommitted, .. })
+    ));
+    let (producer, first) = (ProducerId::new(7), Offset::ZERO);
+    let reply = ReadDone { aborted: vec![AbortedTransaction { producer, first }], ..read(&[70]) };
     let (fetch, _) = answered(fake.reply(handled, call.index, PartitionReply::Read(reply)));
-    assert_eq!(fetch.topics[0].partitions[0].aborted, Some(aborted));
+    assert_eq!(fetch.topics[0].partitions[0].aborted, Some(vec![(producer, first)]));
 }
 
 #[test]
