@@ -105,6 +105,15 @@ impl IndexError {
             | IndexError::Gap { entry } => Some(entry),
         }
     }
+
+    /// The byte of the file where it begins, with entries of `entry_bytes`; of a bad length the piece at the end.
+    pub const fn position(self, entry_bytes: usize) -> u64 {
+        match (self, self.entry()) {
+            (_, Some(entry)) => (entry * entry_bytes) as u64,
+            (IndexError::Length { found, entry }, None) => (found / entry * entry) as u64,
+            (_, None) => 0,
+        }
+    }
 }
 
 impl fmt::Display for IndexError {

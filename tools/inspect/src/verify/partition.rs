@@ -1,0 +1,165 @@
+//! A partition's directory: every live file, and the segments with what is known of them.
+
+use std::path::Path;
+
+use highwater_base::{Offset, WallMs};
+use highwater_engine::index::{
+    IndexError, OFFSET_ENTRY_BYTES, OffsetIndex, TIME_ENTRY_BYTES, TXN_ENTRY_BYTES, TimeIndex, TxnIndex,
+};
+use highwater_engine::layout::{FileKind, FileName, FileState, PartitionDir, PartitionRole};
+use highwater_engine::seal::{SEAL_PIECE, Seal, SealCheck, SealState};
+
+use super::Verifier;
+use super::offset_entries::OffsetEntries;
+use super::segment::{Observer, Segment};
+use super::time_entries::TimeEntries;
+use super::txn_entries::TxnEntries;
+use super::verdict::{LogFacts, judge};
+use crate::files::Entry;
+use crate::place::file_name;
+use crate::source::{Access, Source};
+use crate::{Damage, InspectError};
+
+impl Verifier<'_> {
+    pub(super) fn partition(&mut self, dir: &Path) -> Result<(), InspectError> {
+        self.report.partitions += 1;
+        let first_finding = self.report.findings.len();
+        let entries: Vec<Entry> = self.files.list(dir)?.into_iter().filter(|entry| !entry.is_dir).collect();
+        let live: Vec<(&Entry, FileName)> = entries
+            .iter()
+            .filter_map(|entry| Some((entry, FileName::parse(&entry.name)?)))
+            .filter(|(_, name)| name.state == FileState::Live)
+            .collect();
+        // Kafka leaves the preallocated indexes of these as they are, also in an orderly stop.
+        let role = PartitionDir::parse(&file_name(dir)).map_or(PartitionRole::Current, |dir| dir.role);
+        let clean = self.report.clean_stop && matches!(role, PartitionRole::Current | PartitionRole::Future);
+        let mut facts = LogFacts::new(clean);
+        for (i, (entry, name)) in live.iter().enumerate() {
+            self.report.files += 1;
+            let path = &entry.path;
+            match name.kind {
+                FileKind::Log => {
+                    let next = live[i + 1..].iter().find(|(_, later)| later.kind == FileKind::Log);
+                    let next = next.map_or(Offset::MAX, |(_, later)| later.offset);
+                    let segment = Segment { path, base: name.offset, next, clean };
+                    self.segment_with_indexes(&segment, &live, &mut facts);
+                }
+                // A snapshot's records are numbered from 0, whatever the offset in its name.
+                FileKind::RaftSnapshot => {
+                    let segment = Segment { path, base: Offset::ZERO, next: Offset::MAX, clean };
+                    self.segment(&segment, &mut []);
+                }
+                FileKind::Snapshot => self.producer_snapshot(path),
+                FileKind::LeaderEpochs => self.leader_epochs(path),
+                FileKind::PartitionMetadata => self.partition_metadata(path),
+                FileKind::Checkpoint => facts.checkpoint = self.checkpoint(path),
+                FileKind::QuorumState => drop(self.text(path)),
+                // With their segment.
+                FileKind::OffsetIndex | FileKind::TimeIndex | FileKind::TxnIndex | FileKind::Seal => {}
+                // Zeros that wait to become a segment.
+                FileKind::Prepared => {}
+            }
+        }
+        judge(&facts, &mut self.report.findings[first_finding..]);
+        Ok(())
+    }
+
+    fn segment_with_indexes(
+        &mut self,
+        segment: &Segment<'_>,
+        live: &[(&Entry, FileName)],
+        facts: &mut LogFacts,
+    ) {
+        let beside = |kind| {
+            let name = FileName::live(kind, segment.base);
+            live.iter().find(|(_, found)| *found == name).map(|(entry, _)| entry.path.as_path())
+        };
+        let mut observers: Vec<Box<dyn Observer>> = Vec::new();
+        if let Some(path) = beside(FileKind::OffsetIndex)
+            && let Some(bytes) = self.whole(path)
+        {
+            let index = OffsetIndex::new(&bytes, segment.base);
+            let unused = index.slots() - index.len();
+            if self.index_form(path, index.check(), OFFSET_ENTRY_BYTES, unused, segment.clean) {
+                observers.push(Box::new(OffsetEntries::new(path, index)));
+            }
+        }
+        if let Some(path) = beside(FileKind::TimeIndex)
+            && let Some(bytes) = self.whole(path)
+        {
+            let index = TimeIndex::new(&bytes, segment.base);
+            let unused = index.slots() - index.len();
+            if self.index_form(path, index.check(), TIME_ENTRY_BYTES, unused, segment.clean) {
+                observers.push(Box::new(TimeEntries::new(path, index)));
+            }
+        }
+        if let Some(path) = beside(FileKind::TxnIndex)
+            && let Some(bytes) = self.whole(path)
+        {
+            let index = TxnIndex::new(&bytes);
+            if self.index_form(path, index.check(segment.base), TXN_ENTRY_BYTES, 0, segment.clean) {
+                observers.push(Box::new(TxnEntries::new(path, index)));
+            }
+        }
+        let before = facts.log_bytes;
+        let sealed = beside(FileKind::Seal).is_some_and(|path| self.seal(path, segment.path));
+        if let Some(walked) = self.segment(segment, &mut observers) {
+            facts.add(segment, before, sealed, &walked);
+        }
+    }
+
+    /// Whether an index is in order by itself, so that its entries can be compared with the batches.
+    fn index_form(
+        &mut self,
+        path: &Path,
+        check: Result<(), IndexError>,
+        entry_bytes: usize,
+        unused: usize,
+        clean: bool,
+    ) -> bool {
+        match check {
+            Err(error) => {
+                self.found(path, Some(error.position(entry_bytes)), Damage::Index(error));
+                return false;
+            }
+            Ok(()) if unused > 0 && clean => {
+                self.found(path, None, Damage::UnusedSlots { slots: unused });
+            }
+            Ok(()) => {}
+        }
+        true
+    }
+
+    /// Checks a seal and, if it binds, the segment against it. Says whether it binds.
+    fn seal(&mut self, path: &Path, segment: &Path) -> bool {
+        let Some(bytes) = self.whole(path) else { return false };
+        let seal = match Seal::decode(&bytes) {
+            Ok(seal) => seal,
+            Err(error) => {
+                self.found(path, Some(0), Damage::Seal(error));
+                return false;
+            }
+        };
+        let Ok(facts) = self.files.facts(segment) else { return false };
+        if seal.state(WallMs::new(facts.modified_ms)) == SealState::Void {
+            self.report.void_seals.push(path.into());
+            return false;
+        }
+        let mut check = SealCheck::new(&seal);
+        match Source::open(self.files, segment, Access::Read) {
+            Ok(mut source) => {
+                let mut at = 0;
+                while at < source.len() {
+                    check.bytes(source.at(at, SEAL_PIECE));
+                    at += SEAL_PIECE as u64;
+                }
+            }
+            // The walk of the segment reports it.
+            Err(_) => return true,
+        }
+        for bytes in check.finish() {
+            self.found(segment, Some(bytes.start), Damage::Sealed { bytes });
+        }
+        true
+    }
+}
