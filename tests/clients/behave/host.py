@@ -53,6 +53,8 @@ class Served:
 
     def __exit__(self, *_):
         self.end(signal.SIGKILL)
+        self.process.stdout.close()
+        self.log.close()
 
     def end(self, how):
         if self.process.poll() is None:
@@ -275,7 +277,8 @@ def full_disk():
             check("a broker killed on a full disk starts on it and serves everything", error == 0 and high >= stored and got, (error, high, stored))
             check("and stops cleanly", b.end(signal.SIGTERM) == 0, b.process.returncode)
     finally:
-        subprocess.run(["umount", mount], check=True)
+        if subprocess.run(["umount", mount], capture_output=True).returncode:
+            subprocess.run(["umount", "-l", mount], check=True)
         os.remove(image)
 
 
