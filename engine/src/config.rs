@@ -4,6 +4,8 @@ use std::fmt;
 
 use highwater_base::{BLOCK, Limits, Mutant};
 
+use crate::batch::TimestampType;
+
 /// What an acknowledged append survives. Named for what it promises.
 ///
 /// ```
@@ -29,20 +31,6 @@ pub enum Durability {
     Os,
 }
 
-/// Whose timestamps records carry.
-///
-/// ```
-/// assert_eq!(highwater_engine::TimestampRule::default(), highwater_engine::TimestampRule::Create);
-/// ```
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub enum TimestampRule {
-    /// The producer's (`CreateTime`).
-    #[default]
-    Create,
-    /// The time of the append (`LogAppendTime`).
-    Append,
-}
-
 /// How much of a batch is looked at when it arrives, besides its header and its checksum.
 ///
 /// ```
@@ -64,7 +52,7 @@ pub enum RecordCheck {
 /// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum Preallocate {
-    /// In steps that grow with the log's rate, as reserved blocks. The default.
+    /// In steps that grow with use: reserved blocks, or written ones where each append is synced. The default.
     #[default]
     Ahead,
     /// A whole segment at once, as written blocks (zeros): each byte is written twice, but the second write is
@@ -104,7 +92,7 @@ pub struct LogSettings {
     /// Largest batch a client may append, in bytes, its 12 bytes of overhead included. Default 1,048,588.
     pub max_message_bytes: usize,
     /// Whose timestamps records carry. Default the producer's.
-    pub timestamps: TimestampRule,
+    pub timestamps: TimestampType,
     /// How far in the past a producer's timestamp may lie, in milliseconds. Default `i64::MAX`, no limit.
     pub timestamp_before_max_ms: i64,
     /// How far in the future a producer's timestamp may lie, in milliseconds. Default one hour.
@@ -139,7 +127,7 @@ impl Default for LogSettings {
             retention_check_ms: 300_000,
             file_delete_delay_ms: 60_000,
             max_message_bytes: (1 << 20) + 12,
-            timestamps: TimestampRule::Create,
+            timestamps: TimestampType::Create,
             timestamp_before_max_ms: i64::MAX,
             timestamp_after_max_ms: 3_600_000,
             producer_expiration_ms: 24 * 3_600_000,

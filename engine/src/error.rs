@@ -6,6 +6,9 @@ use std::path::PathBuf;
 use highwater_base::{FilePos, LeaderEpoch, Offset, Uuid};
 use highwater_io::IoError;
 
+use crate::batch::BatchError;
+use crate::producers::ProducerError;
+
 /// Why a log is of no more use until it is opened again. Final: nothing is retried.
 ///
 /// ```
@@ -78,6 +81,10 @@ impl fmt::Display for Busy {
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub enum AppendError {
+    /// The peer's: the batch is not what it must be.
+    Batch(BatchError),
+    /// The peer's: its producer may not append it.
+    Producer(ProducerError),
     /// The peer's: replicated batches do not follow this log's end.
     UnexpectedOffset {
         /// The log end offset.
@@ -115,6 +122,8 @@ pub enum AppendError {
 impl fmt::Display for AppendError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            AppendError::Batch(error) => error.fmt(f),
+            AppendError::Producer(error) => error.fmt(f),
             AppendError::UnexpectedOffset { expected, found } => {
                 write!(f, "batches offered at offset {found}, expected {expected}, the log's end")
             }
@@ -141,6 +150,18 @@ impl fmt::Display for AppendError {
 }
 
 impl std::error::Error for AppendError {}
+
+impl From<BatchError> for AppendError {
+    fn from(error: BatchError) -> AppendError {
+        AppendError::Batch(error)
+    }
+}
+
+impl From<ProducerError> for AppendError {
+    fn from(error: ProducerError) -> AppendError {
+        AppendError::Producer(error)
+    }
+}
 
 /// Why nothing was read.
 ///

@@ -6,15 +6,25 @@
 #![forbid(unsafe_code)]
 
 pub mod batch;
+pub mod checkpoint_file;
 mod config;
+pub mod epochs;
 mod error;
+pub mod index;
+pub mod layout;
 mod log;
-mod recovery;
+pub mod producers;
+pub mod recovery;
+pub mod retention;
+pub mod seal;
+mod segment;
+mod tail;
+pub mod transactions;
 
-pub use config::{Durability, LogSettings, Preallocate, RecordCheck, SettingError, TimestampRule};
+pub use config::{Durability, LogSettings, Preallocate, RecordCheck, SettingError};
 pub use error::{AppendError, Busy, LogFailure, OpenError, ReadError};
 pub use log::{
     AbortedTransaction, Appended, Fetched, Log, LogEvent, Lookup, OpenHint, Origin, Read, ReadId,
     TimestampOffset,
 };
-pub use recovery::{Finding, RecoveryReport, Verdict};
+pub use recovery::{Checkpoint, Finding, RecoveryReport, Verdict};

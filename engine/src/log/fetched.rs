@@ -25,14 +25,12 @@ pub struct Fetched {
     pub data: Vec<Slice>,
     /// The offset after the last batch: where to read on.
     pub next: Offset,
-    /// How many batches.
-    pub batches: usize,
 }
 
 impl Fetched {
     /// Nothing; read on at `next`.
     pub fn empty(next: Offset) -> Fetched {
-        Fetched { data: Vec::new(), next, batches: 0 }
+        Fetched { data: Vec::new(), next }
     }
 
     /// How many bytes in all.
@@ -42,7 +40,7 @@ impl Fetched {
 
     /// Whether there are no batches.
     pub fn is_empty(&self) -> bool {
-        self.batches == 0
+        self.data.is_empty()
     }
 
     /// All bytes in one piece, copied. For tools, tests and embedders in no hurry.

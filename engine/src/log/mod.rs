@@ -1,37 +1,72 @@
 //! One log: a state machine over [`Io`], owned by one shard.
 
+mod append;
 mod appended;
+mod checkpoint;
+mod close;
+mod cold;
+mod completion;
+mod create;
+mod delete;
 mod event;
 mod fetched;
+mod flight;
+mod flush;
+mod invariants;
+mod lookup;
+mod open;
+mod read;
+mod rebuild;
+mod recover;
+mod retain;
+mod roll;
+mod script;
+mod seal;
+mod step;
+mod truncate;
+mod write;
 
 pub use appended::{Appended, Origin};
 pub use event::LogEvent;
 pub use fetched::{AbortedTransaction, Fetched, Lookup, Read, ReadId, TimestampOffset};
+pub use open::OpenHint;
 
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 
-use highwater_base::{LeaderEpoch, Mono, Now, Offset, ProducerId, Uuid, WallMs};
-use highwater_io::{Completion, Io, Park};
+use highwater_base::{LeaderEpoch, Mono, Now, Offset, ProducerId, Uuid};
+use highwater_io::{FileId, IoError};
 
-use crate::{AppendError, Busy, LogFailure, LogSettings, OpenError, ReadError, RecoveryReport};
+use crate::epochs::EpochCache;
+use crate::producers::{ProducerBatch, Producers};
+use crate::recovery::Quarantine;
+use crate::segment::Segment;
+use crate::tail::{Place, Tail};
+use crate::{Busy, Durability, LogFailure, LogSettings};
+use checkpoint::CheckpointState;
+use cold::Readers;
+use flight::{Flights, InWrite, NoSpace, Running};
+use truncate::Cut;
 
-/// What is known about a log before it is opened.
-///
-/// ```
-/// let hint = highwater_engine::OpenHint::default();
-/// assert!(!hint.clean_stop && hint.log_start.is_none());
-/// ```
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct OpenHint {
-    /// The directory was stopped cleanly: nothing needs scanning but the last batches.
-    pub clean_stop: bool,
-    /// The log start offset, from the checkpoint file; `None`: the first segment's base.
-    pub log_start: Option<Offset>,
-    /// Up to where Apache Kafka's checkpoint file says that data was flushed. Ours is in the log's directory.
-    pub recovery_point: Option<Offset>,
-    /// The topic's id; a directory with another one is refused.
-    pub topic_id: Option<Uuid>,
+/// Where a log is in its life.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum State {
+    /// Its directory and first segment are being made.
+    Creating,
+    /// It serves.
+    Open,
+    /// It is being cut or restarted; see [`Log::cut`].
+    Cutting,
+    /// It is being closed.
+    Closing(close::Stage),
+    /// It is closed.
+    Closed,
+    /// It is being deleted.
+    Deleting(delete::Stage),
+    /// It is deleted.
+    Removed,
+    /// It has failed for good; see [`Log::failure`].
+    Failed,
 }
 
 /// A segmented log of record batches.
@@ -46,68 +81,186 @@ pub struct OpenHint {
 /// * **outputs**: [`Log::poll_event`], until it gives `None`.
 ///
 /// Time is an argument, and never goes back. `synced_end <= written_end <= log_end` holds after each call.
+///
+/// ```
+/// use highwater_base::{LeaderEpoch, Mono, Now, Offset, Uuid, WallMs};
+/// use highwater_engine::{Log, LogEvent, LogSettings, Origin, batch::BatchBuilder};
+/// use highwater_io::{Io, MemoryIo};
+///
+/// let (mut io, now) = (MemoryIo::new(), Now { mono: Mono::ZERO, wall: WallMs::new(1_700_000_000_000) });
+/// let mut log = Log::create(now, "/orders-0".as_ref(), 1, LogSettings::default(), Uuid::ZERO);
+/// let mut run = |log: &mut Log, until: fn(&LogEvent) -> bool| loop {
+///     log.step(now, &mut io);
+///     let mut done = Vec::new();
+///     io.reap(&mut done);
+///     for completion in done {
+///         log.complete(now, completion, &mut io);
+///     }
+///     if std::iter::from_fn(|| log.poll_event()).any(|event| until(&event)) {
+///         break;
+///     }
+/// };
+/// run(&mut log, |event| matches!(event, LogEvent::Ready));
+/// let batch = BatchBuilder::new().record(1_700_000_000_000, None, Some(b"hello")).build();
+/// let appended = log.append(now, &batch, Origin::Client { leader_epoch: LeaderEpoch::ZERO })?;
+/// assert_eq!(appended.end, Offset::new(1));
+/// run(&mut log, |event| matches!(event, LogEvent::Synced(end) if *end == Offset::new(1)));
+/// assert_eq!(log.synced_end(), log.log_end());
+/// # Ok::<(), highwater_engine::AppendError>(())
+/// ```
 #[derive(Debug)]
 pub struct Log {
     dir: PathBuf,
     owner: u32,
     settings: LogSettings,
+    state: State,
+    failure: Option<LogFailure>,
+    topic_id: Option<Uuid>,
+    /// Something happened since the last step.
+    due: bool,
+    /// When the next step is due if nothing happens before; [`Mono::MAX`]: never.
+    deadline: Mono,
+
+    /// The first offset that may be read. Never falls, but for a restart. At most `log_end`.
     log_start: Offset,
+    /// The next offset to be assigned. Falls only by a truncation.
     log_end: Offset,
+    /// Everything below is with the operating system, under a name that is there. At most `log_end`.
     written_end: Offset,
+    /// Everything below is durable. At most `written_end`.
     synced_end: Offset,
+    /// As told by replication.
     high_watermark: Offset,
+    /// Somebody waits for everything below to be durable.
+    wanted_sync: Offset,
+    /// When the oldest append that is not synced came, under [`Durability::Interval`].
+    unsynced_since: Option<Mono>,
+
+    tail: Tail,
+    /// Ends of batches that are not written: place and offset. At most one in a block that no write has taken.
+    ends: VecDeque<(Place, Offset)>,
+    /// Everything before is taken by a write. At least `written`.
+    submitted: Place,
+    /// Everything before is written. At least `synced`.
+    written: Place,
+    /// Everything before is durable.
+    synced: Place,
+    /// The end offset of the batches wholly before `written`, whatever their segment's name.
+    raw_written_end: Offset,
+    /// In flight, in the order of their places.
+    writes: VecDeque<InWrite>,
+    /// Appends are refused until space returns.
+    no_space: Option<NoSpace>,
+
+    /// In order; the last is the active one; the live ones are the last few. Empty only while creating.
+    segments: VecDeque<Segment>,
+    /// `next.prepared`: open, bypasses the cache, its length.
+    next: Option<NextFile>,
+    /// Snapshots on disk, ascending.
+    snapshots: Vec<Offset>,
+    epochs: EpochCache,
+    /// The epochs on disk are older than those here.
+    epochs_dirty: bool,
+    producers: Producers,
+    /// What the batch that is being appended says of its producer.
+    admitted: Option<ProducerBatch>,
+    checkpoint: CheckpointState,
+    quarantine: Quarantine,
+    readers: Readers,
+    retention: retain::Retention,
+    cut: Option<Cut>,
+    /// [`Log::close`] was called and waits for its turn.
+    close_wanted: bool,
+    /// [`Log::delete`] was called and waits for its turn.
+    delete_wanted: bool,
+    /// The log start offset that was last told.
+    announced_start: Offset,
+    /// Idle, and its memory given back.
+    resting: bool,
+    /// Bytes that were unsynced when the limit of them came into force.
+    unsynced_allowance: u64,
+
+    flights: Flights,
+    /// Scripts under way, by number; finished ones leave a hole.
+    scripts: Vec<Option<Running>>,
     events: VecDeque<LogEvent>,
 }
 
-impl Log {
-    /// Opens a log's directory and makes it whole, waiting for the disk. Before serving only: nothing else may
-    /// be in flight on `io`.
-    pub fn open(
-        io: &mut dyn Park,
-        now: Now,
-        dir: &Path,
-        owner: u32,
-        settings: LogSettings,
-        hint: OpenHint,
-    ) -> Result<(Log, RecoveryReport), OpenError> {
-        settings.check().map_err(OpenError::Setting)?;
-        let _ = (io, hint);
-        Ok((Log::create(now, dir, owner, settings, Uuid::ZERO), RecoveryReport::default()))
-    }
+/// The file that the next segment will use.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct NextFile {
+    pub(crate) file: FileId,
+    pub(crate) prepared: u64,
+}
 
+impl Log {
     /// A new, empty log in a directory that does not exist yet. Nothing is done before [`Log::step`], which
     /// makes the directory and its files; [`LogEvent::Ready`] follows. Without a topic id ([`Uuid::ZERO`]) no
     /// `partition.metadata` is written.
     pub fn create(now: Now, dir: &Path, owner: u32, settings: LogSettings, topic_id: Uuid) -> Log {
-        let _ = (now, topic_id);
+        let topic_id = (topic_id != Uuid::ZERO).then_some(topic_id);
+        Log::blank(now, dir, owner, settings, topic_id, Offset::ZERO)
+    }
+
+    /// A log without a segment that begins at `start`.
+    fn blank(
+        now: Now,
+        dir: &Path,
+        owner: u32,
+        settings: LogSettings,
+        topic_id: Option<Uuid>,
+        start: Offset,
+    ) -> Log {
         Log {
             dir: dir.to_path_buf(),
             owner,
             settings,
-            log_start: Offset::ZERO,
-            log_end: Offset::ZERO,
-            written_end: Offset::ZERO,
-            synced_end: Offset::ZERO,
-            high_watermark: Offset::ZERO,
+            state: State::Creating,
+            failure: None,
+            topic_id,
+            due: true,
+            deadline: Mono::MAX,
+            log_start: start,
+            log_end: start,
+            written_end: start,
+            synced_end: start,
+            high_watermark: start,
+            wanted_sync: start,
+            unsynced_since: None,
+            tail: Tail::new(Place::ZERO, Place::ZERO, &[], &settings.limits),
+            ends: VecDeque::new(),
+            submitted: Place::ZERO,
+            written: Place::ZERO,
+            synced: Place::ZERO,
+            raw_written_end: start,
+            writes: VecDeque::new(),
+            no_space: None,
+            segments: VecDeque::new(),
+            next: None,
+            snapshots: Vec::new(),
+            epochs: EpochCache::default(),
+            epochs_dirty: false,
+            producers: Producers::new(settings.limits.producers),
+            admitted: None,
+            checkpoint: CheckpointState::default(),
+            quarantine: Quarantine::default(),
+            readers: Readers::default(),
+            retention: retain::Retention::new(now, &settings),
+            cut: None,
+            close_wanted: false,
+            delete_wanted: false,
+            announced_start: start,
+            resting: false,
+            unsynced_allowance: 0,
+            flights: Flights::default(),
+            scripts: Vec::new(),
             events: VecDeque::new(),
         }
     }
 
-    /// Submits what is due: writes, syncs, roll, seal, checkpoint, retention. Says when to call again if
-    /// nothing else happens before.
-    pub fn step(&mut self, now: Now, io: &mut dyn Io) -> Option<Mono> {
-        let _ = (now, io);
-        None
-    }
-
-    /// Whether [`Log::step`] would submit something now; the cheap way to pass over idle logs.
+    /// Whether [`Log::step`] has something to do before its deadline; the cheap way to pass over idle logs.
     pub fn needs_step(&self) -> bool {
-        false
-    }
-
-    /// Takes a completion of an operation that this log submitted.
-    pub fn complete(&mut self, now: Now, completion: Completion, io: &mut dyn Io) {
-        let _ = (now, completion, io);
+        self.due
     }
 
     /// The next event, in order.
@@ -115,86 +268,48 @@ impl Log {
         self.events.pop_front()
     }
 
-    /// Appends whole batches, all or nothing, with one copy into memory and no I/O.
-    pub fn append(&mut self, now: Now, batches: &[u8], origin: Origin) -> Result<Appended, AppendError> {
-        let _ = (now, batches, origin);
-        Err(AppendError::Busy(Busy::Creating))
-    }
-
     /// Somebody waits for everything below `upto` to be durable: sync as soon as possible, whatever the
     /// durability setting. [`LogEvent::Synced`] tells.
     pub fn want_synced(&mut self, upto: Offset) {
-        let _ = upto;
-    }
-
-    /// Reads whole batches from the one that holds `from`, none of which reaches `upto` (exclusive), at least
-    /// one if there is one, no more than `max_bytes` otherwise.
-    pub fn read(
-        &mut self,
-        now: Now,
-        from: Offset,
-        upto: Offset,
-        max_bytes: usize,
-    ) -> Result<Read, ReadError> {
-        let _ = (now, upto, max_bytes);
-        Ok(Read::Ready(Fetched::empty(from)))
-    }
-
-    /// The first record, at or after the log start, whose timestamp is at least `at`.
-    pub fn lookup_time(&mut self, now: Now, at: WallMs) -> Result<Lookup, ReadError> {
-        let _ = (now, at);
-        Ok(Lookup::Ready(None))
-    }
-
-    /// The first record with the largest timestamp of the log (KIP-734).
-    pub fn lookup_max_timestamp(&mut self, now: Now) -> Result<Lookup, ReadError> {
-        let _ = now;
-        Ok(Lookup::Ready(None))
+        let upto = upto.min(self.log_end);
+        if upto > self.wanted_sync {
+            self.wanted_sync = upto;
+            self.due |= upto > self.synced_end;
+        }
     }
 
     /// The largest epoch at or before `epoch` that this log knows and the offset at which it ended, by the rules of
     /// `OffsetForLeaderEpoch`; ([`LeaderEpoch::NONE`], [`Offset::NONE`]) if there is none.
     pub fn epoch_end(&self, epoch: LeaderEpoch) -> (LeaderEpoch, Offset) {
-        let _ = epoch;
-        (LeaderEpoch::NONE, Offset::NONE)
+        self.epochs.end_offset_for(epoch, self.log_end)
     }
 
-    /// A new leader epoch begins at the log's end (as a leader does before its first append).
+    /// A new leader epoch begins at the log's end (as a leader does before its first append). Older epochs than
+    /// the latest are passed over.
     pub fn assign_epoch(&mut self, epoch: LeaderEpoch) {
-        let _ = epoch;
+        self.begin_epoch(epoch, self.log_end);
     }
 
-    /// Cuts everything from the batch that holds `to` onwards. Until [`LogEvent::Truncated`] the log takes no appends.
-    pub fn truncate(&mut self, to: Offset) {
-        let _ = to;
-    }
-
-    /// Raises the log start offset (DeleteRecords). Whole segments below it go later. [`LogEvent::Trimmed`] tells.
-    pub fn trim(&mut self, to: Offset) {
-        let _ = to;
-    }
-
-    /// Drops everything and goes on at `at`. Until [`LogEvent::Truncated`] the log takes no appends.
-    pub fn restart_at(&mut self, at: Offset) {
-        let _ = at;
+    fn begin_epoch(&mut self, epoch: LeaderEpoch, start: Offset) {
+        if epoch > self.epochs.latest() && self.epochs.assign(epoch, start) {
+            self.epochs_dirty = true;
+            self.due = true;
+        }
     }
 
     /// Told by replication: everything below `to` is committed. Retention and the last stable offset go by it.
     pub fn set_high_watermark(&mut self, to: Offset) {
-        self.high_watermark = to;
+        self.high_watermark = to.min(self.log_end);
+        self.producers.advance_high_watermark(self.high_watermark);
     }
 
-    /// New settings, from the next append on.
+    /// New settings, from the next append on. [`LogSettings::limits`] and [`LogSettings::direct`] stay as they were.
     pub fn update_settings(&mut self, settings: LogSettings) {
-        self.settings = settings;
+        let (limits, direct) = (self.settings.limits, self.settings.direct);
+        self.unsynced_allowance = self.submitted.block_ceil().get() - self.synced.block_floor().get();
+        self.settings = LogSettings { limits, direct, ..settings };
+        self.due = true;
     }
-
-    /// Makes everything durable and leaves the directory as Apache Kafka expects it. [`LogEvent::Closed`] follows.
-    pub fn close(&mut self) {}
-
-    /// Removes the log: its directory is renamed at once, its files go bit by bit. [`LogEvent::Deleted`] tells that
-    /// the name is free, [`LogEvent::Removed`] that all is gone.
-    pub fn delete(&mut self) {}
 
     /// The log's directory.
     pub fn dir(&self) -> &Path {
@@ -234,8 +349,8 @@ impl Log {
     /// What an acknowledgement counts: `synced_end` under [`crate::Durability::Each`], else `written_end`.
     pub fn acknowledged_end(&self) -> Offset {
         match self.settings.durability {
-            crate::Durability::Each => self.synced_end,
-            crate::Durability::Interval { .. } | crate::Durability::Os => self.written_end,
+            Durability::Each => self.synced_end,
+            Durability::Interval { .. } | Durability::Os => self.written_end,
         }
     }
 
@@ -244,45 +359,100 @@ impl Log {
         self.high_watermark
     }
 
-    /// The end of what a `read_committed` consumer may see: the high watermark, or the first offset of a
-    /// transaction that is open or whose marker is not committed yet.
-    pub fn last_stable_offset(&self) -> Offset {
-        self.high_watermark
-    }
-
-    /// The transactions aborted in `from..to`, for a fetch of these offsets.
-    pub fn aborted_in(&self, from: Offset, to: Offset) -> Vec<AbortedTransaction> {
-        let _ = (from, to);
-        Vec::new()
-    }
-
     /// The latest leader epoch, or [`LeaderEpoch::NONE`].
     pub fn latest_epoch(&self) -> LeaderEpoch {
-        LeaderEpoch::NONE
+        self.epochs.latest()
+    }
+
+    /// The leader epochs and where each began, ascending.
+    pub fn epochs(&self) -> &[(LeaderEpoch, Offset)] {
+        self.epochs.entries()
     }
 
     /// Bytes of all segments.
     pub fn size_bytes(&self) -> u64 {
-        0
+        self.segments.iter().map(|segment| segment.size).sum()
     }
 
     /// How many segments.
     pub fn segment_count(&self) -> usize {
-        0
+        self.segments.len()
     }
 
-    /// The largest producer id that this log has seen and still knows, or [`ProducerId::NONE`].
+    /// The end of what a `read_committed` consumer may see: the high watermark, or the first offset of a
+    /// transaction that is open or whose marker is not committed yet.
+    pub fn last_stable_offset(&self) -> Offset {
+        self.producers.transactions().last_stable(self.high_watermark)
+    }
+
+    /// The transactions aborted in `from..to`, for a fetch of these offsets.
+    pub fn aborted_in(&self, from: Offset, to: Offset) -> Vec<AbortedTransaction> {
+        let first = self.segments.partition_point(|segment| segment.base <= from).saturating_sub(1);
+        let mut found = Vec::new();
+        for aborted in self.segments.iter().skip(first).flat_map(|segment| &segment.aborted) {
+            if aborted.last_offset >= from && aborted.first_offset < to {
+                found.push(AbortedTransaction { producer: aborted.producer_id, first: aborted.first_offset });
+            }
+            if aborted.last_stable_offset >= to {
+                break;
+            }
+        }
+        found
+    }
+
+    /// The idempotent producers that this log knows.
+    pub fn producers(&self) -> &Producers {
+        &self.producers
+    }
+
+    /// The largest producer id that this log knows, or [`ProducerId::NONE`].
     pub fn largest_producer_id(&self) -> ProducerId {
-        ProducerId::NONE
+        self.producers.largest_id()
     }
 
     /// The topic's id, if the directory says one.
     pub fn topic_id(&self) -> Option<Uuid> {
-        None
+        self.topic_id
     }
 
     /// Why the log has failed for good, if it has.
     pub fn failure(&self) -> Option<&LogFailure> {
-        None
+        self.failure.as_ref()
+    }
+
+    /// The segment that holds `place`, as an index.
+    fn segment_at(&self, place: Place) -> Option<usize> {
+        let index = self.segments.iter().rposition(|s| s.live().is_some_and(|live| live.place <= place))?;
+        Some(index)
+    }
+
+    /// The segment with this base.
+    fn segment_index(&self, base: Offset) -> Option<usize> {
+        self.segments.binary_search_by_key(&base, |segment| segment.base).ok()
+    }
+
+    fn active(&self) -> &Segment {
+        self.segments.back().expect("a log that serves has a segment")
+    }
+
+    fn busy(&self) -> Option<Busy> {
+        match self.state {
+            State::Creating => Some(Busy::Creating),
+            State::Open | State::Failed => None,
+            State::Cutting => Some(Busy::Truncating),
+            State::Closing(_) | State::Closed => Some(Busy::Closing),
+            State::Deleting(_) | State::Removed => Some(Busy::Deleting),
+        }
+    }
+
+    /// Nothing more is certain: the log stops for good.
+    fn fail(&mut self, doing: &'static str, error: IoError) {
+        if self.failure.is_none() {
+            let failure = LogFailure { dir: self.dir.clone(), doing, error };
+            self.failure = Some(failure.clone());
+            self.state = State::Failed;
+            self.events.push_back(LogEvent::Failed(failure));
+            self.fail_readers();
+        }
     }
 }

@@ -1,0 +1,250 @@
+//! `highwater.checkpoint`: when it is due, and what is made durable before it.
+//!
+//! What it will say is captured at the log's end; it is written once that is synced.
+
+use std::time::Duration;
+
+use highwater_base::{FilePos, Mono, Now, Offset, WallMs};
+use highwater_io::{OpenHow, Slice};
+
+use super::flight::Purpose;
+use super::script::{Step, replace_file};
+use super::{Log, State};
+use crate::Durability;
+use crate::layout::{CHECKPOINT, FileKind};
+use crate::recovery::Checkpoint;
+use crate::segment::Name;
+
+/// What is known of the checkpoint on disk.
+#[derive(Debug, Default)]
+pub(crate) struct CheckpointState {
+    /// The one on disk, if there is one.
+    pub(super) last: Option<Checkpoint>,
+    /// The next one, waiting for its bytes to be synced.
+    captured: Option<Box<Captured>>,
+    /// The one being written.
+    writing: Option<Box<Captured>>,
+    /// Since when the log has grown beyond what the one on disk says.
+    dirty_since: Option<Mono>,
+    /// The log start offset, or a promise, must come to be on disk.
+    wanted: bool,
+}
+
+/// The state of a log at an offset.
+#[derive(Debug)]
+struct Captured {
+    checkpoint: Checkpoint,
+    /// Bytes of the offset and the time index up to there.
+    indexed: (usize, usize),
+    /// The producers, if there are any.
+    snapshot: Option<Vec<u8>>,
+}
+
+impl CheckpointState {
+    pub(super) fn loaded(last: Option<Checkpoint>) -> CheckpointState {
+        CheckpointState { last, ..CheckpointState::default() }
+    }
+}
+
+impl Log {
+    /// Something that only a checkpoint makes durable has changed.
+    pub(super) fn want_checkpoint(&mut self) {
+        self.checkpoint.wanted = true;
+        self.due = true;
+    }
+
+    /// A checkpoint waits for bytes to be synced. Under `os` that is what syncs a log at all.
+    pub(super) fn checkpoint_wants_sync(&self) -> bool {
+        self.checkpoint.captured.as_ref().is_some_and(|captured| captured.checkpoint.offset > self.synced_end)
+    }
+
+    /// The checkpoint on disk promises a limit of unsynced bytes, which holds until another one is there.
+    pub(super) fn checkpoint_promises_reach(&self) -> bool {
+        let promises = |checkpoint: &Checkpoint| checkpoint.reach > 0;
+        self.checkpoint.last.as_ref().is_some_and(promises)
+            || self.checkpoint.writing.as_ref().is_some_and(|writing| promises(&writing.checkpoint))
+    }
+
+    /// What was captured is no longer so: the log was cut or restarted.
+    pub(super) fn forget_captured(&mut self) {
+        self.checkpoint.captured = None;
+    }
+
+    pub(super) fn checkpoint_deadline(&self) -> Option<Mono> {
+        if self.state != State::Open
+            || self.checkpoint.writing.is_some()
+            || self.checkpoint.captured.is_some()
+        {
+            return None;
+        }
+        Some(self.checkpoint.dirty_since?.plus(Duration::from_millis(self.settings.checkpoint_ms)))
+    }
+
+    pub(super) fn drive_checkpoint(&mut self, now: Now) {
+        if self.state != State::Open || self.checkpoint.writing.is_some() {
+            return;
+        }
+        let says = self.checkpoint.last.map_or(self.segments[0].base, |last| last.offset);
+        if self.log_end > says {
+            self.checkpoint.dirty_since.get_or_insert(now.mono);
+        }
+        if self.checkpoint.captured.is_none() && self.checkpoint_is_due(now) {
+            self.checkpoint.captured = Some(Box::new(self.capture()));
+            self.checkpoint.wanted = false;
+            self.due = true;
+        }
+        let Some(captured) = &self.checkpoint.captured else { return };
+        if captured.checkpoint.segment != self.active().base {
+            // The segment rolled meanwhile; its seal comes first, then a checkpoint of the new one.
+            self.checkpoint.captured = None;
+            self.checkpoint.wanted = true;
+            return;
+        }
+        let sealed = self.segments.iter().filter(|segment| segment.live().is_some()).count() == 1;
+        let named = self.active().live().is_some_and(|live| live.name == Name::Durable);
+        let epochs = !self.epochs_dirty && !self.is_running(&Purpose::Epochs);
+        if sealed && named && epochs && captured.checkpoint.offset <= self.synced_end {
+            let captured = self.checkpoint.captured.take().expect("checked above");
+            let steps = self.checkpoint_steps(captured, true);
+            self.run(Purpose::Checkpoint, steps);
+        }
+    }
+
+    fn checkpoint_is_due(&self, now: Now) -> bool {
+        let (active, last) = (self.active(), self.checkpoint.last);
+        // One that is of an older segment makes recovery read all of this one.
+        let live = self.segments.iter().filter(|segment| segment.live().is_some()).count();
+        if live > 1 {
+            return false;
+        }
+        let grown = match last {
+            Some(last) if last.segment == active.base => active.size.saturating_sub(last.position.get()),
+            Some(_) => u64::MAX,
+            None => active.size,
+        };
+        let promised = last.is_some_and(|last| last.reach > 0);
+        self.checkpoint.wanted
+            || self.checkpoint_deadline().is_some_and(|at| at <= now.mono)
+            || (active.size > 0 && grown >= self.settings.limits.checkpoint_bytes)
+            || (promised && self.settings.durability != Durability::Each)
+    }
+
+    /// The state at the log's end.
+    fn capture(&self) -> Captured {
+        let settings = &self.settings;
+        let active = self.active();
+        let live = active.live().expect("the last segment is live");
+        let snapshot = (!self.producers.is_empty()).then(|| self.producers.snapshot());
+        let reach =
+            if settings.durability == Durability::Each { settings.limits.unsynced_bytes as u64 } else { 0 };
+        Captured {
+            checkpoint: Checkpoint {
+                sequence: 0,
+                segment: active.base,
+                position: FilePos::new(active.size),
+                offset: self.log_end,
+                log_start: self.log_start,
+                snapshot: if snapshot.is_some() { self.log_end } else { Offset::NONE },
+                reach,
+                max_timestamp: active.largest.timestamp,
+                max_timestamp_offset: active.largest.offset,
+                first_timestamp: live.first_timestamp.unwrap_or(WallMs::NONE),
+                epoch: self.epochs.latest(),
+            },
+            indexed: (live.index.offset_bytes().len(), live.index.time_bytes().len()),
+            snapshot,
+        }
+    }
+
+    /// The steps of the checkpoint that goes with a clean stop; index and snapshot files are written already.
+    pub(super) fn last_checkpoint_steps(&mut self) -> Vec<Step> {
+        let captured = Box::new(self.capture());
+        self.checkpoint_steps(captured, false)
+    }
+
+    /// The steps of the checkpoint that ends a recovery; with index entries and snapshot.
+    pub(super) fn opening_checkpoint_steps(&mut self) -> Vec<Step> {
+        let captured = Box::new(self.capture());
+        self.checkpoint_steps(captured, true)
+    }
+
+    /// If `whole`, index entries and the producers' snapshot up to there, then the slot.
+    fn checkpoint_steps(&mut self, mut captured: Box<Captured>, whole: bool) -> Vec<Step> {
+        captured.checkpoint.sequence = self.checkpoint.last.map_or(0, |last| last.sequence + 1);
+        captured.checkpoint.log_start = self.log_start;
+        let checkpoint = captured.checkpoint;
+        let live = self.active().live().expect("the last segment is live");
+        let mut steps = Vec::new();
+        if whole {
+            for (kind, bytes, from, to) in [
+                (
+                    FileKind::OffsetIndex,
+                    live.index.offset_bytes(),
+                    live.indexed_on_disk.0,
+                    captured.indexed.0,
+                ),
+                (FileKind::TimeIndex, live.index.time_bytes(), live.indexed_on_disk.1, captured.indexed.1),
+            ] {
+                if to > from {
+                    let data = Slice::from(bytes[from..to].to_vec());
+                    let path = self.path(kind, checkpoint.segment);
+                    steps.extend([
+                        Step::Open { path, how: OpenHow::CreateOrWrite, direct: false },
+                        Step::Write { at: FilePos::new(from as u64), data },
+                        Step::Sync,
+                        Step::Close,
+                    ]);
+                }
+            }
+            if let Some(snapshot) = captured.snapshot.take() {
+                steps.extend(replace_file(self.path(FileKind::Snapshot, checkpoint.offset), snapshot));
+            }
+        }
+        if !steps.is_empty() || self.checkpoint.last.is_none() {
+            steps.push(Step::SyncDir { path: self.dir.clone() });
+        }
+        steps.extend([
+            Step::Open { path: self.dir.join(CHECKPOINT), how: OpenHow::CreateOrWrite, direct: false },
+            Step::Write { at: checkpoint.slot(), data: Slice::from(checkpoint.encode()) },
+            Step::Sync,
+            Step::Close,
+        ]);
+        if self.checkpoint.last.is_none() {
+            steps.push(Step::SyncDir { path: self.dir.clone() });
+        }
+        if whole && checkpoint.snapshot.is_some() {
+            for stale in self.stale_snapshots(checkpoint.offset) {
+                steps.push(Step::Unlink { path: self.path(FileKind::Snapshot, stale) });
+            }
+        }
+        self.checkpoint.writing = Some(captured);
+        self.checkpoint.dirty_since = None;
+        steps
+    }
+
+    /// A checkpoint that was written as part of something else is on disk.
+    pub(super) fn settle_checkpoint(&mut self) {
+        if let Some(written) = self.checkpoint.writing.take() {
+            self.checkpoint.last = Some(written.checkpoint);
+        }
+    }
+
+    pub(super) fn checkpointed(&mut self, now: Now) {
+        let written = self.checkpoint.writing.take().expect("a checkpoint was being written");
+        let earlier = self.checkpoint.last.map(|last| last.log_start);
+        self.checkpoint.last = Some(written.checkpoint);
+        if let Some(index) = self.segment_index(written.checkpoint.segment)
+            && let Some(live) = self.segments[index].live_mut()
+        {
+            live.indexed_on_disk = written.indexed;
+        }
+        let log_start = written.checkpoint.log_start;
+        if earlier.is_none_or(|earlier| earlier < log_start) && log_start > self.announced_start {
+            self.announced_start = log_start;
+            self.events.push_back(super::LogEvent::Trimmed { log_start });
+        }
+        if self.log_end > written.checkpoint.offset {
+            self.checkpoint.dirty_since.get_or_insert(now.mono);
+        }
+    }
+}

@@ -1,0 +1,112 @@
+//! What came back from the disk, taken to where it belongs.
+
+use highwater_base::Now;
+use highwater_io::{Completion, Io, Outcome};
+
+use super::flight::{Flight, Purpose};
+use super::script::{Progress, Script};
+use super::{Log, LogEvent, NextFile, State};
+use crate::segment::Name;
+
+impl Log {
+    /// Takes a completion of an operation that this log submitted. [`Log::step`] is due afterwards.
+    pub fn complete(&mut self, now: Now, completion: Completion, io: &mut dyn Io) {
+        self.due = true;
+        let tag = completion.token.tag;
+        match self.flights.end(tag) {
+            Flight::Write => self.write_done(now, tag, completion.result, io),
+            Flight::Sync(place) => self.sync_done(now, place, completion.result),
+            Flight::Prepare(place) => self.prepare_done(now, place, completion.result),
+            Flight::Script(slot) => self.script_step_done(now, slot as usize, completion.result),
+            Flight::Stream(number) => self.stream_read_done(number, tag, completion.result),
+            Flight::Close => {}
+        }
+        self.debug_invariants();
+    }
+
+    fn script_step_done(&mut self, now: Now, slot: usize, result: Result<Outcome, highwater_io::IoError>) {
+        let running = self.scripts[slot].as_mut().expect("a step in flight belongs to a script");
+        running.submitted = false;
+        match running.script.complete(result) {
+            Progress::Next => {
+                if std::mem::take(&mut running.retries) > 0 {
+                    self.space_returned(now);
+                }
+            }
+            Progress::Retry(error) => {
+                running.retry_at = Some(now.mono.plus(Log::back_off(running.retries)));
+                running.retries += 1;
+                self.out_of_space(now, error);
+            }
+            Progress::Failed(error) => {
+                let purpose = running.purpose.clone();
+                self.scripts[slot] = None;
+                self.script_failed(purpose, error);
+            }
+        }
+    }
+
+    fn script_failed(&mut self, purpose: Purpose, error: highwater_io::IoError) {
+        match purpose {
+            // A reader's trouble, not the log's.
+            Purpose::Open(base) => self.open_failed(base, error),
+            Purpose::Create => self.fail("create", error),
+            Purpose::Next | Purpose::Name(_) | Purpose::Fresh(_) | Purpose::SyncNames(_) => {
+                self.fail("roll", error)
+            }
+            Purpose::Settle(_) | Purpose::Seal(_) => self.fail("seal", error),
+            Purpose::Epochs => self.fail("write of the epoch checkpoint", error),
+            Purpose::Checkpoint => self.fail("checkpoint", error),
+            Purpose::LoadSnapshot | Purpose::Cut => self.fail("truncate", error),
+            Purpose::Rename | Purpose::Remove => self.fail("retention", error),
+            Purpose::Close => self.fail("close", error),
+            Purpose::DeleteRename | Purpose::DeleteRemove => self.fail("delete", error),
+        }
+    }
+
+    /// A script has run to its end.
+    pub(super) fn script_done(&mut self, now: Now, purpose: Purpose, script: &Script, io: &mut dyn Io) {
+        self.due = true;
+        match purpose {
+            Purpose::Create => self.created(script),
+            Purpose::Next => {
+                let file = script.file().expect("the script leaves it open");
+                self.next = Some(NextFile { file, prepared: script.prepared() });
+            }
+            Purpose::Name(place) => {
+                self.name_is(place, Name::Visible);
+                self.sync_names(place);
+            }
+            Purpose::Fresh(place) => {
+                if let Some(index) = self.segment_at(place)
+                    && let Some(live) = self.segments[index].live_mut()
+                {
+                    live.file = script.file();
+                    live.prepared = script.prepared();
+                    live.step = live.prepared;
+                }
+                self.name_is(place, Name::Visible);
+                self.sync_names(place);
+            }
+            Purpose::SyncNames(place) => self.name_is(place, Name::Durable),
+            Purpose::Settle(base) => self.settled(base, script),
+            Purpose::Seal(base) => self.sealed(base, io),
+            Purpose::Epochs => {}
+            Purpose::Checkpoint => self.checkpointed(now),
+            Purpose::LoadSnapshot => self.snapshot_loaded(script),
+            Purpose::Cut => self.cut_done(script),
+            Purpose::Open(base) => self.opened(base, script, io),
+            Purpose::Rename => self.renamed(),
+            Purpose::Remove => self.removed_files(),
+            Purpose::Close => {
+                self.state = State::Closed;
+                self.events.push_back(LogEvent::Closed);
+            }
+            Purpose::DeleteRename => self.delete_renamed(),
+            Purpose::DeleteRemove => {
+                self.state = State::Removed;
+                self.events.push_back(LogEvent::Removed);
+            }
+        }
+    }
+}

@@ -1,0 +1,119 @@
+//! The end of a log: its directory is renamed at once, its files go bit by bit.
+
+use std::path::{Path, PathBuf};
+
+use highwater_base::{Now, Offset, TraceHash, Uuid};
+
+use super::flight::Purpose;
+use super::script::Step;
+use super::{Log, LogEvent, State};
+use crate::LogSettings;
+use crate::layout::{PartitionDir, PartitionRole};
+use crate::segment::Phase;
+
+/// How far deleting has come.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Stage {
+    /// What is in flight comes back; nothing new is submitted.
+    Draining,
+    /// The directory is renamed.
+    Renaming,
+    /// The renamed directory's files go.
+    Removing,
+}
+
+impl Log {
+    /// Removes the log: its directory is renamed at once, its files go bit by bit. [`LogEvent::Deleted`] tells that
+    /// the name is free, [`LogEvent::Removed`] that all is gone.
+    pub fn delete(&mut self) {
+        match self.state {
+            State::Creating | State::Cutting => self.delete_wanted = true,
+            State::Open | State::Closing(_) | State::Closed | State::Failed => self.begin_delete(),
+            State::Deleting(_) | State::Removed => {}
+        }
+        self.due = true;
+    }
+
+    /// Removes a directory that a deletion left behind when the process ended: `dir` is a `-delete` directory.
+    /// [`LogEvent::Removed`] tells when it is gone.
+    pub fn remove(now: Now, dir: &Path, owner: u32, settings: LogSettings) -> Log {
+        let mut log = Log::blank(now, dir, owner, settings, None, Offset::ZERO);
+        log.state = State::Deleting(Stage::Removing);
+        log.run(Purpose::DeleteRemove, remove_steps(dir));
+        log
+    }
+
+    pub(super) fn begin_delete(&mut self) {
+        self.failure = None;
+        self.delete_wanted = false;
+        self.fail_readers();
+        self.state = State::Deleting(Stage::Draining);
+    }
+
+    pub(super) fn drive_delete(&mut self) {
+        if self.state != State::Deleting(Stage::Draining) || self.flights.len() > 0 {
+            return;
+        }
+        // Scripts between two steps are given up: what they would have made goes too.
+        self.scripts.clear();
+        self.writes.clear();
+        let mut steps = Vec::new();
+        for segment in &mut self.segments {
+            let file = match &mut segment.phase {
+                Phase::Live(live) => live.file.take(),
+                Phase::Sealed(sealed) => sealed.file.take(),
+            };
+            if let Some(file) = file {
+                steps.extend([Step::Adopt(file), Step::Close]);
+            }
+        }
+        if let Some(next) = self.next.take() {
+            steps.extend([Step::Adopt(next.file), Step::Close]);
+        }
+        let to = self.deleted_dir();
+        steps.push(Step::RenameIfThere { from: self.dir.clone(), to: to.clone() });
+        if let Some(parent) = self.dir.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+            steps.push(Step::SyncDir { path: parent.to_path_buf() });
+        }
+        self.dir = to;
+        self.segments.clear();
+        self.ends.clear();
+        self.tail =
+            crate::tail::Tail::new(Default::default(), Default::default(), &[], &self.settings.limits);
+        self.state = State::Deleting(Stage::Renaming);
+        self.run(Purpose::DeleteRename, steps);
+    }
+
+    pub(super) fn delete_renamed(&mut self) {
+        self.events.push_back(LogEvent::Deleted);
+        self.state = State::Deleting(Stage::Removing);
+        self.run(Purpose::DeleteRemove, remove_steps(&self.dir.clone()));
+    }
+
+    /// The name under which the directory waits to be removed. What makes it unique need not be random: it tells the
+    /// log by its topic id, and two lives of one partition by where they ended.
+    fn deleted_dir(&self) -> PathBuf {
+        let name = self.dir.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        let mut hash = TraceHash::default();
+        hash.bytes(&self.topic_id.unwrap_or(Uuid::ZERO).bytes());
+        hash.bytes(name.as_bytes());
+        hash.word(self.log_end.get() as u64);
+        let low = hash.value();
+        hash.word(u64::from(self.owner));
+        let unique = Uuid::from_halves(hash.value(), low);
+        let renamed = match PartitionDir::parse(&name) {
+            Some(dir) => dir.with_role(PartitionRole::Delete, unique).to_string(),
+            // An embedder's own name.
+            None => format!("{name}.{low:016x}-delete"),
+        };
+        self.dir.with_file_name(renamed)
+    }
+}
+
+fn remove_steps(dir: &Path) -> Vec<Step> {
+    let mut steps = vec![Step::RemoveTree { path: dir.to_path_buf() }];
+    if let Some(parent) = dir.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+        steps.push(Step::SyncDir { path: parent.to_path_buf() });
+    }
+    steps
+}

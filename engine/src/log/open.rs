@@ -1,0 +1,282 @@
+//! Opening a log's directory: what is there, what is proven, what must be read, and making it whole. Blocking, before
+//! serving; the only place that cuts.
+
+use std::path::{Path, PathBuf};
+
+use highwater_base::{FilePos, Now, Offset, Uuid};
+use highwater_io::{EntryKind, ErrorKind, FileId, IoError, Op, OpenHow, Outcome, Park, blocking};
+
+use super::script::{Progress, Script, Step};
+use super::{Log, State};
+use crate::checkpoint_file::decode_partition_metadata;
+use crate::epochs::EpochCache;
+use crate::layout::{CHECKPOINT, FileKind, FileName, LEADER_EPOCHS, PARTITION_METADATA};
+use crate::recovery::{Checkpoint, Triage, triage};
+use crate::{LogSettings, OpenError, RecoveryReport};
+
+/// What is known about a log before it is opened.
+///
+/// ```
+/// let hint = highwater_engine::OpenHint::default();
+/// assert!(!hint.clean_stop && hint.log_start.is_none());
+/// ```
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct OpenHint {
+    /// The directory was stopped cleanly: nothing needs scanning but the last batches.
+    pub clean_stop: bool,
+    /// The log start offset, from the checkpoint file; `None`: the first segment's base.
+    pub log_start: Option<Offset>,
+    /// Up to where Apache Kafka's checkpoint file says that data was flushed. Ours is in the log's directory.
+    pub recovery_point: Option<Offset>,
+    /// The topic's id; a directory with another one is refused.
+    pub topic_id: Option<Uuid>,
+}
+
+/// A segment's file as it was found.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct OnDisk {
+    pub(super) base: Offset,
+    pub(super) len: u64,
+    pub(super) modified_ms: i64,
+}
+
+impl Log {
+    /// Opens a log's directory and makes it whole, waiting for the disk. Before serving only: nothing else may
+    /// be in flight on `io`.
+    ///
+    /// Directories that Apache Kafka wrote open as they are, cleanly stopped or not. What lies behind the last checkpoint
+    /// is read and judged: a torn end is cut, rot is kept and refused to readers, everything else is served. The report
+    /// says what was found and done. Opening a recovered directory again changes nothing.
+    pub fn open(
+        io: &mut dyn Park,
+        now: Now,
+        dir: &Path,
+        owner: u32,
+        settings: LogSettings,
+        hint: OpenHint,
+    ) -> Result<(Log, RecoveryReport), OpenError> {
+        settings.check().map_err(OpenError::Setting)?;
+        let mut report = RecoveryReport::default();
+        let mut found = list(io, dir)?;
+        let topic_id = read_topic_id(io, dir, &found)?;
+        if let (Some(expected), Some(found)) = (hint.topic_id, topic_id)
+            && expected != found
+        {
+            return Err(OpenError::TopicId { dir: dir.to_path_buf(), expected, found });
+        }
+        settle_names(io, dir, &mut found, &settings, &mut report)?;
+        let epochs = match found.epochs {
+            true => read_file(io, &dir.join(LEADER_EPOCHS))?
+                .and_then(|bytes| EpochCache::decode(&String::from_utf8_lossy(&bytes)).ok())
+                .unwrap_or_default(),
+            false => EpochCache::default(),
+        };
+        let checkpoint = match found.checkpoint {
+            true => read_file(io, &dir.join(CHECKPOINT))?.and_then(|bytes| Checkpoint::newest(&bytes)),
+            false => None,
+        };
+        let mut segments = Vec::with_capacity(found.segments.len());
+        for &base in &found.segments {
+            let path = dir.join(FileName::live(FileKind::Log, base).to_string());
+            let Outcome::Stat { len, modified_ms, .. } = blocking::run(io, Op::Stat { path })? else {
+                unreachable!("a stat answers with facts")
+            };
+            segments.push(OnDisk { base, len, modified_ms });
+        }
+        report.segments = segments.len();
+        report.log_bytes = segments.iter().map(|segment| segment.len).sum();
+        let topic_id = topic_id.or(hint.topic_id);
+        let start = [hint.log_start, checkpoint.map(|checkpoint| checkpoint.log_start)];
+        let start = start.into_iter().flatten().max();
+        let mut log = Log::blank(now, dir, owner, settings, topic_id, start.unwrap_or(Offset::ZERO));
+        log.epochs = epochs;
+        log.snapshots = found.snapshots.clone();
+        if segments.is_empty() {
+            log.make_first_segment(io, now, &mut report)?;
+        } else {
+            log.recover(io, now, &found, segments, checkpoint, hint, &mut report)?;
+        }
+        let first = log.segments[0].base;
+        log.log_start = start.unwrap_or(first).max(first);
+        if log.log_end < log.log_start {
+            // What the checkpoint files say was kept is gone: begin where the log should (kafka.md 3.5).
+            log.drop_everything(io, now, &mut report)?;
+        }
+        log.epochs_dirty |= log.epochs.truncate_to(log.log_end.plus(1));
+        log.epochs_dirty |= log.epochs.trim_to(log.log_start);
+        log.quarantine.trim(log.log_start);
+        log.high_watermark = log.log_start;
+        log.announced_start = log.log_start;
+        log.state = State::Open;
+        log.due = true;
+        log.debug_invariants();
+        Ok((log, report))
+    }
+
+    /// An empty segment where the log starts.
+    pub(super) fn make_first_segment(
+        &mut self,
+        io: &mut dyn Park,
+        now: Now,
+        report: &mut RecoveryReport,
+    ) -> Result<(), OpenError> {
+        let base = self.log_start;
+        let path = self.path(FileKind::Log, base);
+        let how = OpenHow::CreateOrEmpty;
+        let script = run(
+            io,
+            [
+                Step::Open { path, how, direct: self.settings.direct },
+                Step::SyncDir { path: self.dir.clone() },
+            ],
+        )?;
+        self.begin_at(now, base, script.file(), 0);
+        if let Some(live) = self.segments[0].live_mut() {
+            live.name = crate::segment::Name::Durable;
+        }
+        report.changed = true;
+        Ok(())
+    }
+
+    fn drop_everything(
+        &mut self,
+        io: &mut dyn Park,
+        now: Now,
+        report: &mut RecoveryReport,
+    ) -> Result<(), OpenError> {
+        let mut steps = vec![Step::Unlink { path: self.dir.join(CHECKPOINT) }];
+        for segment in self.segments.drain(..).rev() {
+            if let Some(file) = segment.file() {
+                steps.extend([Step::Adopt(file), Step::Close]);
+            }
+            for kind in super::retain::SEGMENT_FILES {
+                let path = self.dir.join(FileName::live(kind, segment.base).to_string());
+                report.removed.push(path.clone());
+                steps.push(Step::Remove { path });
+            }
+        }
+        run(io, steps)?;
+        self.checkpoint = Default::default();
+        self.quarantine = Default::default();
+        self.epochs.clear();
+        self.epochs_dirty = true;
+        self.producers.clear();
+        self.make_first_segment(io, now, report)
+    }
+}
+
+/// Runs steps to their end.
+pub(super) fn run(io: &mut dyn Park, steps: impl IntoIterator<Item = Step>) -> Result<Script, IoError> {
+    let mut script = Script::new(steps);
+    while let Some(op) = script.next_op() {
+        match script.complete(blocking::run(io, op)) {
+            Progress::Next => {}
+            Progress::Retry(error) | Progress::Failed(error) => return Err(error),
+        }
+    }
+    Ok(script)
+}
+
+/// A whole file, if it is there.
+pub(super) fn read_file(io: &mut dyn Park, path: &Path) -> Result<Option<Vec<u8>>, IoError> {
+    let script = run(io, [Step::Load { path: path.to_path_buf(), len: i32::MAX as usize }])?;
+    Ok(script.loaded(0).map(<[u8]>::to_vec))
+}
+
+/// Opens a segment's file.
+pub(super) fn open_file(
+    io: &mut dyn Park,
+    path: PathBuf,
+    how: OpenHow,
+    direct: bool,
+) -> Result<FileId, IoError> {
+    let script = run(io, [Step::Open { path, how, direct }])?;
+    Ok(script.file().expect("the script leaves it open"))
+}
+
+fn list(io: &mut dyn Park, dir: &Path) -> Result<Triage, OpenError> {
+    let Outcome::Entries { entries } = blocking::run(io, Op::ReadDir { path: dir.to_path_buf() })? else {
+        unreachable!("a directory answers with entries")
+    };
+    let files = entries.iter().filter(|entry| entry.kind == EntryKind::File);
+    Ok(triage(files.filter_map(|entry| entry.name.to_str())))
+}
+
+fn read_topic_id(io: &mut dyn Park, dir: &Path, found: &Triage) -> Result<Option<Uuid>, OpenError> {
+    if !found.metadata {
+        return Ok(None);
+    }
+    let file = dir.join(PARTITION_METADATA);
+    let Some(bytes) = read_file(io, &file)? else { return Ok(None) };
+    match decode_partition_metadata(&String::from_utf8_lossy(&bytes)) {
+        Ok(id) => Ok(Some(id)),
+        Err(error) => Err(OpenError::Unreadable { file, why: error.to_string() }),
+    }
+}
+
+/// Finishes what an interrupted replacement began, and removes what does not belong.
+fn settle_names(
+    io: &mut dyn Park,
+    dir: &Path,
+    found: &mut Triage,
+    settings: &LogSettings,
+    report: &mut RecoveryReport,
+) -> Result<(), OpenError> {
+    let mut steps = Vec::new();
+    let swapped: Vec<Offset> =
+        found.swaps.iter().filter(|swap| swap.kind == FileKind::Log).map(|swap| swap.offset).collect();
+    if !found.swaps.is_empty() {
+        let mut end = Offset::NONE;
+        for swap in found.swaps.iter().filter(|swap| swap.kind == FileKind::Log) {
+            end = end.max(last_offset(io, &dir.join(swap.to_string()), swap.offset, settings)?.plus(1));
+        }
+        let start = swapped.first().copied().unwrap_or(Offset::MAX);
+        for (from, to) in found.swap_in(start, end.max(start)) {
+            steps.push(Step::Rename { from: dir.join(from), to: dir.join(to) });
+        }
+    }
+    for name in std::mem::take(&mut found.remove) {
+        let path = dir.join(name);
+        report.removed.push(path.clone());
+        steps.push(Step::Remove { path });
+    }
+    if !steps.is_empty() {
+        steps.push(Step::SyncDir { path: dir.to_path_buf() });
+        report.changed = true;
+        run(io, steps)?;
+    }
+    Ok(())
+}
+
+/// The last offset of a complete file, or the one before its base.
+fn last_offset(
+    io: &mut dyn Park,
+    path: &Path,
+    base: Offset,
+    settings: &LogSettings,
+) -> Result<Offset, OpenError> {
+    use crate::recovery::{WalkRules, Window, walk};
+    let Outcome::Stat { len, .. } = blocking::run(io, Op::Stat { path: path.to_path_buf() })? else {
+        unreachable!("a stat answers with facts")
+    };
+    let file = open_file(io, path.to_path_buf(), OpenHow::Read, settings.direct)?;
+    let mut window = Window::new(file, len, settings.limits.read_bytes);
+    let rules = WalkRules { base, limit: Offset::MAX, epochs: None, mutant: settings.mutant };
+    let walked = walk(io, &mut window, (0, base), len, &rules, |_, _, _| {});
+    blocking::run(io, Op::Close { file })?;
+    Ok(walked?.next.plus(-1))
+}
+
+/// Reads part of a file that is there: fewer bytes at its end, none if it is missing.
+pub(super) fn read_at(io: &mut dyn Park, path: PathBuf, at: u64, len: usize) -> Result<Vec<u8>, IoError> {
+    let steps = [
+        Step::Open { path, how: OpenHow::Read, direct: false },
+        Step::Read { at: FilePos::new(at), len },
+        Step::Close,
+    ];
+    match run(io, steps) {
+        Ok(script) => Ok(script.data().to_vec()),
+        Err(error) if error.kind == ErrorKind::NotFound => Ok(Vec::new()),
+        Err(error) => Err(error),
+    }
+}

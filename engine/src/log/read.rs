@@ -1,0 +1,517 @@
+//! Reading: from memory at once, from the disk through a [`Reader`].
+
+use highwater_base::{FilePos, Now, Offset};
+use highwater_io::Io;
+
+use super::cold::{Job, Reader, Taken};
+use super::{Fetched, Log, LogEvent, Read, ReadId, State};
+use crate::ReadError;
+use crate::batch::{Batch, HEADER_BYTES, Header, MAGIC_PREFIX};
+use crate::recovery::Damage;
+use crate::segment::{BatchFacts, judge};
+use crate::tail::Place;
+
+/// What one look at the place of a reader gave.
+pub(super) enum Look {
+    /// A batch that is what it must be.
+    Batch(BatchFacts),
+    /// Bytes are missing that a read will bring.
+    Wait,
+    /// No batch begins here: the segment ends.
+    End,
+    /// Bytes that are not what they must be.
+    Bad,
+}
+
+impl Log {
+    /// Reads whole batches from the one that holds `from`, none of which reaches `upto` (exclusive): at least one if
+    /// there is one, no more than `max_bytes` otherwise. What is in memory is answered at once and without a
+    /// system call.
+    pub fn read(
+        &mut self,
+        now: Now,
+        from: Offset,
+        upto: Offset,
+        max_bytes: usize,
+    ) -> Result<Read, ReadError> {
+        let _ = now;
+        self.ready_to_read()?;
+        let (log_start, log_end) = (self.log_start, self.log_end);
+        if from < log_start || from > log_end {
+            return Err(ReadError::OutOfRange { asked: from, log_start, log_end });
+        }
+        let upto = upto.min(log_end);
+        if from >= upto {
+            return Ok(Read::Ready(Fetched::empty(from)));
+        }
+        if let Some(fetched) = self.read_tail(from, upto, max_bytes) {
+            return Ok(Read::Ready(fetched));
+        }
+        if let Some(damage) = self.quarantine.holding(from) {
+            return Err(damage.error(self.log_path(damage.segment)));
+        }
+        self.readers.last_id += 1;
+        let id = ReadId(self.readers.last_id);
+        let job = Job::Fetch { id, from, upto, max_bytes, taken: None };
+        if let Some(reader) = self.readers.slots.iter_mut().flatten().find(|reader| {
+            reader.job.is_none() && !reader.dead && reader.error.is_none() && reader.expected == Some(from)
+        }) {
+            // It goes on where it left off: it reads further ahead from now on.
+            Log::raise_ahead(reader);
+            reader.job = Some(job);
+            self.readers.clock += 1;
+            reader.used = self.readers.clock;
+            self.due = true;
+            return Ok(Read::Pending(id));
+        }
+        let segment = self.segments[self.segment_holding(from)].base;
+        self.add_reader(Reader::new(segment, job))?;
+        Ok(Read::Pending(id))
+    }
+
+    pub(super) fn ready_to_read(&self) -> Result<(), ReadError> {
+        if let Some(failure) = &self.failure {
+            return Err(ReadError::Failed(failure.clone()));
+        }
+        match (self.state, self.busy()) {
+            (State::Open | State::Closing(super::close::Stage::Draining), _) | (_, None) => Ok(()),
+            (_, Some(busy)) => Err(ReadError::Busy(busy)),
+        }
+    }
+
+    /// The segment whose range `offset` falls in, as an index.
+    pub(super) fn segment_holding(&self, offset: Offset) -> usize {
+        self.segments.partition_point(|segment| segment.base <= offset).saturating_sub(1)
+    }
+
+    /// From the tail, if the batch that holds `from` is wholly there.
+    fn read_tail(&self, from: Offset, upto: Offset, max_bytes: usize) -> Option<Fetched> {
+        let mark = self.tail.find(from)?;
+        let end = self.tail.segment_end(mark.segment);
+        let mut at = mark.at;
+        // Walk to the batch that holds `from`.
+        let first = loop {
+            if at >= end {
+                // A hole between segments, or at the end of what a compacted leader sent: go on behind it.
+                let behind = self.tail.find_after(mark)?;
+                return self.read_tail(behind.first.max(from.plus(1)), upto, max_bytes);
+            }
+            let (size, last) = self.tail_batch(at)?;
+            if last >= from {
+                if last >= upto {
+                    return Some(Fetched::empty(from));
+                }
+                break (at, size, last.plus(1));
+            }
+            at = at.plus(size);
+        };
+        let (start, mut next) = (first.0, first.2);
+        let mut stop = first.0.plus(first.1);
+        let limit = start.plus(max_bytes as u64);
+        // Marks lead over most headers: one whose batch begins within the limits ends the batch before it there too.
+        let ahead = self.tail.skip(mark, limit, upto);
+        if ahead.at > stop {
+            (stop, next) = (ahead.at, ahead.first);
+        }
+        while stop < end {
+            let (size, last) = self.tail_batch(stop)?;
+            if last >= upto || stop.plus(size) > limit {
+                break;
+            }
+            stop = stop.plus(size);
+            next = last.plus(1);
+        }
+        Some(Fetched { data: self.tail.slices(start, stop), next })
+    }
+
+    /// Size and last offset of the batch at `at`, which is in memory.
+    fn tail_batch(&self, at: Place) -> Option<(u64, Offset)> {
+        let mut header = [0; HEADER_BYTES];
+        if !self.tail.peek(at, &mut header) {
+            return None;
+        }
+        let header = Header::decode(&header)?;
+        Some((header.size()? as u64, header.last_offset()))
+    }
+
+    /// Takes every waiting reader as far as the bytes in memory allow.
+    pub(super) fn drive_readers(&mut self, now: Now, io: &mut dyn Io) {
+        for slot in 0..self.readers.slots.len() {
+            self.drive_reader(slot, now, io);
+        }
+        self.sweep_readers();
+    }
+
+    fn drive_reader(&mut self, slot: usize, now: Now, io: &mut dyn Io) {
+        // Each round uses up a batch, moves to another segment, or ends.
+        loop {
+            let Some(reader) = self.readers.slots.get_mut(slot).and_then(Option::as_mut) else { return };
+            if reader.job.is_none() || reader.dead {
+                return;
+            }
+            if let Some(error) = reader.error.take() {
+                reader.dead = true;
+                let job = reader.job.take().expect("checked above");
+                if matches!(job, Job::Rebuild { .. }) {
+                    return self.fail("truncate", error);
+                }
+                return self.answer(job, Err(ReadError::Io(error)));
+            }
+            if self.state == State::Cutting && !matches!(reader.job, Some(Job::Rebuild { .. })) {
+                // Waits until the log is whole again.
+                return;
+            }
+            if !self.place_reader(slot) {
+                return;
+            }
+            match self.look(slot) {
+                Look::Wait => {
+                    if !self.read_ahead(slot, io) {
+                        let base = self.readers.slots[slot].as_ref().expect("a reader with a job").segment;
+                        // The file of a live segment is on its way.
+                        if self.segment_index(base).is_some_and(|i| self.segments[i].live().is_none()) {
+                            self.open_sealed(base);
+                        }
+                    }
+                    return;
+                }
+                look => {
+                    if self.take(slot, look, now) {
+                        // Done: what is likely to be wanted next is fetched at once.
+                        self.read_ahead(slot, io);
+                        return;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Looks up where a reader begins. False if its segment's index is not in memory yet.
+    fn place_reader(&mut self, slot: usize) -> bool {
+        let reader = self.readers.slots[slot].as_ref().expect("a reader with a job");
+        if reader.position.is_some() {
+            return true;
+        }
+        let base = reader.segment;
+        let Some(index) = self.segment_index(base) else {
+            // Its segment went: begin again from where the log starts now.
+            let from = self.log_start;
+            let segment = self.segments[self.segment_holding(from)].base;
+            let reader = self.readers.slots[slot].as_mut().expect("a reader with a job");
+            reader.seek(segment, None, None);
+            return self.place_reader(slot);
+        };
+        let segment = &self.segments[index];
+        if segment.file().is_none() && segment.live().is_none() {
+            self.open_sealed(base);
+            return false;
+        }
+        let Some(offsets) = segment.offsets() else {
+            self.open_sealed(base);
+            return false;
+        };
+        let target = match reader.job.as_ref().expect("a reader with a job") {
+            Job::Fetch { from, .. } | Job::Rebuild { from, .. } => *from,
+            Job::Time { at, from, .. } => {
+                let times = segment.times().expect("loaded together");
+                times.lookup(*at).offset.max(*from)
+            }
+        };
+        // A damaged index may point anywhere; what it says is checked against the batch that is found.
+        let entry = offsets.floor(target).filter(|entry| entry.position.get() < segment.size);
+        let reader = self.readers.slots[slot].as_mut().expect("a reader with a job");
+        match entry {
+            Some(entry) => {
+                reader.seek(base, Some(entry.position.get()), None);
+                reader.promised = Some(entry.offset);
+            }
+            None => reader.seek(base, Some(0), Some(base)),
+        }
+        true
+    }
+
+    /// Looks at the bytes at a reader's place.
+    fn look(&mut self, slot: usize) -> Look {
+        let reader = self.readers.slots[slot].as_ref().expect("a reader with a job");
+        let position = reader.position.expect("placed before it looks");
+        let Some(index) = self.segment_index(reader.segment) else { return Look::End };
+        let segment = &self.segments[index];
+        let size = segment.size;
+        if position >= size {
+            return Look::End;
+        }
+        if self.quarantine.at(segment.base, FilePos::new(position)).is_some() && reader.damaged.is_none() {
+            return Look::Bad;
+        }
+        let left = size - position;
+        let mut need = MAGIC_PREFIX as u64;
+        let look = 'look: {
+            if left < need {
+                break 'look Look::Bad;
+            }
+            let Some(prefix) = self.bytes_of(slot, index, position, MAGIC_PREFIX) else {
+                break 'look Look::Wait;
+            };
+            let prefix: [u8; MAGIC_PREFIX] = prefix[..].try_into().expect("as many as asked for");
+            let Ok(len) = Batch::size_from_prefix(&prefix, 0) else { break 'look Look::Bad };
+            if len as u64 > left {
+                break 'look Look::Bad;
+            }
+            need = len as u64;
+            let Some(bytes) = self.bytes_of(slot, index, position, len) else { break 'look Look::Wait };
+            let Ok(Some(batch)) = Batch::at(&bytes, 0) else { break 'look Look::Bad };
+            let epochs = Some(&self.epochs);
+            let Ok(facts) = judge(batch, segment.base, reader.expected, epochs, self.settings.mutant) else {
+                break 'look Look::Bad;
+            };
+            if facts.last >= segment.end || reader.promised.is_some_and(|last| last != facts.last) {
+                break 'look Look::Bad;
+            }
+            // A gap in the offsets is either real or a flipped bit in the base offset; then the next batch, which
+            // must follow this one, does not.
+            let gap = reader.expected.is_some_and(|expected| facts.first > expected);
+            if gap && left > need + MAGIC_PREFIX as u64 {
+                need += HEADER_BYTES.min((left - need) as usize) as u64;
+                let Some(both) = self.bytes_of(slot, index, position, need as usize) else {
+                    break 'look Look::Wait;
+                };
+                let next =
+                    Offset::new(i64::from_be_bytes(both[len..len + 8].try_into().expect("eight bytes")));
+                if next <= facts.last {
+                    break 'look Look::Bad;
+                }
+            }
+            Look::Batch(facts)
+        };
+        let reader = self.readers.slots[slot].as_mut().expect("a reader with a job");
+        reader.need = need;
+        look
+    }
+
+    /// Bytes of a segment: from the reader's pieces, or from the tail where the file is not readable yet.
+    pub(super) fn bytes_of(
+        &self,
+        slot: usize,
+        index: usize,
+        at: u64,
+        len: usize,
+    ) -> Option<std::borrow::Cow<'_, [u8]>> {
+        if let Some(live) = self.segments[index].live() {
+            let place = live.place.plus(at);
+            if self.tail.start().is_some_and(|start| start <= place) {
+                let mut out = vec![0; len];
+                if self.tail.peek(place, &mut out) {
+                    return Some(out.into());
+                }
+            }
+        }
+        self.readers.slots[slot].as_ref()?.bytes(at, len)
+    }
+
+    /// Moves a reader over what it saw; true if its job is done.
+    fn take(&mut self, slot: usize, look: Look, now: Now) -> bool {
+        match look {
+            Look::Wait => unreachable!("handled before"),
+            Look::Bad => self.take_bad(slot),
+            Look::End => self.take_end(slot, now),
+            Look::Batch(facts) => self.take_batch(slot, facts),
+        }
+    }
+
+    fn take_batch(&mut self, slot: usize, facts: BatchFacts) -> bool {
+        let reader = self.readers.slots[slot].as_mut().expect("a reader with a job");
+        let position = reader.position.expect("placed");
+        reader.promised = None;
+        if let Some((began, expected)) = reader.damaged.take() {
+            let damage = Damage {
+                segment: reader.segment,
+                position: FilePos::new(began),
+                position_end: FilePos::new(position),
+                from: expected,
+                until: facts.first.max(expected.plus(1)),
+            };
+            self.quarantine.add(damage);
+            return self.reread_after_damage(slot, expected);
+        }
+        let after = (position + facts.size, facts.last.plus(1));
+        let step_over = |reader: &mut Reader| {
+            reader.position = Some(after.0);
+            reader.expected = Some(after.1);
+            reader.forget_before();
+        };
+        match reader.job.as_mut().expect("a reader with a job") {
+            Job::Fetch { from, upto, max_bytes, taken, .. } => {
+                if facts.last < *from {
+                    step_over(reader);
+                    return false;
+                }
+                let start = taken.map_or(position, |taken| taken.start);
+                let too_much = taken.is_some() && after.0 - start > *max_bytes as u64;
+                if facts.last >= *upto || too_much {
+                    return self.finish_fetch(slot);
+                }
+                *taken = Some(Taken { start, end: after.0, next: after.1 });
+                reader.position = Some(after.0);
+                reader.expected = Some(after.1);
+                if after.0 - start >= *max_bytes as u64 { self.finish_fetch(slot) } else { false }
+            }
+            Job::Time { .. } => {
+                let done = self.look_for_time(slot, position, &facts);
+                if !done && let Some(reader) = self.readers.slots[slot].as_mut() {
+                    step_over(reader);
+                }
+                done
+            }
+            Job::Rebuild { to, .. } => {
+                if facts.last >= *to {
+                    return self.rebuild_ends(slot, position);
+                }
+                step_over(reader);
+                self.rebuild_sees(slot, position, &facts);
+                false
+            }
+        }
+    }
+
+    fn take_end(&mut self, slot: usize, now: Now) -> bool {
+        let reader = self.readers.slots[slot].as_mut().expect("a reader with a job");
+        if let Some((began, expected)) = reader.damaged.take() {
+            let base = reader.segment;
+            let Some(index) = self.segment_index(base) else { return true };
+            let (end, until) = (self.segments[index].size, self.segments[index].end);
+            self.quarantine.add(Damage {
+                segment: base,
+                position: FilePos::new(began),
+                position_end: FilePos::new(end),
+                from: expected,
+                until: until.max(expected.plus(1)),
+            });
+            return self.reread_after_damage(slot, expected);
+        }
+        if matches!(reader.job, Some(Job::Fetch { taken: Some(_), .. })) {
+            return self.finish_fetch(slot);
+        }
+        let base = reader.segment;
+        match self.segments.get(self.segment_holding(base) + 1).map(|next| next.base) {
+            Some(next) if next > base => {
+                let reader = self.readers.slots[slot].as_mut().expect("a reader with a job");
+                let position = if matches!(reader.job, Some(Job::Time { .. })) { None } else { Some(0) };
+                reader.seek(next, position, position.map(|_| next));
+                self.skip_segments_for_time(slot);
+                false
+            }
+            _ => match self.readers.slots[slot].as_mut().and_then(|reader| reader.job.take()) {
+                Some(Job::Fetch { id, from, .. }) => {
+                    let result = Ok(Fetched::empty(from));
+                    self.events.push_back(LogEvent::ReadDone { id, result });
+                    true
+                }
+                Some(job @ Job::Time { .. }) => self.time_not_found(slot, job, now),
+                Some(job @ Job::Rebuild { .. }) => {
+                    let reader = self.readers.slots[slot].as_mut().expect("a reader with a job");
+                    let position = reader.position.unwrap_or(0);
+                    reader.job = Some(job);
+                    self.rebuild_ends(slot, position)
+                }
+                None => true,
+            },
+        }
+    }
+
+    /// Bad bytes at a reader's place: their extent is measured, then they are quarantined.
+    fn take_bad(&mut self, slot: usize) -> bool {
+        let reader = self.readers.slots[slot].as_mut().expect("a reader with a job");
+        let (base, position) = (reader.segment, reader.position.expect("placed"));
+        if matches!(reader.job, Some(Job::Fetch { taken: Some(_), .. })) {
+            return self.finish_fetch(slot);
+        }
+        if let Some(damage) = self.quarantine.at(base, FilePos::new(position)).cloned()
+            && reader.damaged.is_none()
+        {
+            return self.pass_damage(slot, &damage);
+        }
+        let Some(expected) = reader.expected.or(reader.damaged.map(|(_, expected)| expected)) else {
+            // Found by an index entry: it may be the index that is bad. Walk from the segment's beginning.
+            reader.seek(base, Some(0), Some(base));
+            return false;
+        };
+        let began = reader.damaged.map_or(position, |(began, _)| began);
+        let index = self.segment_index(base).expect("it was looked at");
+        let size = self.segments[index].size;
+        let next = self.segments[index]
+            .offsets()
+            .and_then(|offsets| offsets.first_from(FilePos::new(position + 1)))
+            .map(|entry| (entry.position.get(), Some(entry.offset)))
+            .filter(|(at, _)| *at > position && *at < size)
+            .unwrap_or((size, None));
+        let reader = self.readers.slots[slot].as_mut().expect("a reader with a job");
+        reader.seek(base, Some(next.0), None);
+        reader.promised = next.1;
+        reader.damaged = Some((began, expected));
+        false
+    }
+
+    /// The extent of damage is known: the reader begins again, and is now refused or led around it.
+    fn reread_after_damage(&mut self, slot: usize, expected: Offset) -> bool {
+        let damage = self.quarantine.holding(expected).cloned().expect("added just now");
+        self.pass_damage(slot, &damage)
+    }
+
+    fn pass_damage(&mut self, slot: usize, damage: &Damage) -> bool {
+        let path = self.log_path(damage.segment);
+        let reader = self.readers.slots[slot].as_mut().expect("a reader with a job");
+        let wanted = match reader.job.as_ref().expect("a reader with a job") {
+            Job::Fetch { from, .. } => *from < damage.until,
+            // A lookup answers from what can be read; a rebuild takes what there is.
+            Job::Time { .. } | Job::Rebuild { .. } => false,
+        };
+        if wanted {
+            let job = reader.job.take().expect("checked above");
+            reader.dead = true;
+            self.answer(job, Err(damage.error(path)));
+            return true;
+        }
+        reader.seek(damage.segment, Some(damage.position_end.get()), Some(damage.until));
+        false
+    }
+
+    /// Answers a fetch with what it has taken; the reader rests behind it.
+    fn finish_fetch(&mut self, slot: usize) -> bool {
+        let reader = self.readers.slots[slot].as_mut().expect("a reader with a job");
+        let base = reader.segment;
+        let Some(Job::Fetch { id, from, taken, upto, max_bytes }) = reader.job.take() else { return true };
+        let Some(taken) = taken else {
+            self.events.push_back(LogEvent::ReadDone { id, result: Ok(Fetched::empty(from)) });
+            return true;
+        };
+        let data = reader.slices(taken.start, taken.end);
+        reader.position = Some(taken.end);
+        reader.expected = Some(taken.next);
+        reader.need = 0;
+        reader.forget_before();
+        let data = match data {
+            Some(data) => data,
+            // Some of it lies in the tail only.
+            None => match self.slices_of_both(slot, base, taken) {
+                Some(data) => data,
+                None => {
+                    // The bytes went from memory meanwhile: read them again.
+                    let job = Job::Fetch { id, from, upto, max_bytes, taken: None };
+                    let reader = self.readers.slots[slot].as_mut().expect("a reader with a job");
+                    reader.seek(base, None, None);
+                    reader.job = Some(job);
+                    return false;
+                }
+            },
+        };
+        self.events.push_back(LogEvent::ReadDone { id, result: Ok(Fetched { data, next: taken.next }) });
+        true
+    }
+
+    fn slices_of_both(&self, slot: usize, base: Offset, taken: Taken) -> Option<Vec<highwater_io::Slice>> {
+        let len = (taken.end - taken.start) as usize;
+        let index = self.segment_index(base)?;
+        let bytes = self.bytes_of(slot, index, taken.start, len)?.into_owned();
+        Some(vec![highwater_io::Slice::from(bytes)])
+    }
+}

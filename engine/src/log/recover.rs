@@ -1,0 +1,255 @@
+//! Recovery: from the last proof to the end, batch by batch.
+
+use highwater_base::{FilePos, Now, Offset, WallMs};
+use highwater_io::{OpenHow, Park};
+
+use super::Log;
+use super::open::{OnDisk, OpenHint, open_file, read_file, run};
+use super::script::Step;
+use crate::index::{TimeIndex, TxnIndex};
+use crate::layout::FileKind;
+use crate::producers::Snapshot;
+use crate::recovery::{Checkpoint, Damage, Finding, Triage, WalkRules, Window, walk};
+use crate::seal::{Seal, SealState};
+use crate::segment::{Largest, Phase, Sealed, Segment};
+use crate::{OpenError, RecoveryReport};
+
+/// Where the proof ends: everything before was synced.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Proof {
+    /// Index of the segment.
+    pub(super) segment: usize,
+    pub(super) position: u64,
+    pub(super) offset: Offset,
+    pub(super) reach: u64,
+}
+
+/// Where reading begins, and what from there on is rebuilt.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Plan {
+    /// Segments before this one are not looked at.
+    pub(super) first: usize,
+    /// Indexes are rebuilt or continued from this segment on; those before only feed producers.
+    pub(super) index_from: usize,
+    /// Producers are rebuilt from this offset on.
+    pub(super) producers_from: Offset,
+}
+
+/// What a segment's walk asks for next.
+pub(super) enum Next {
+    /// The next segment.
+    Go,
+    /// Nothing behind is kept.
+    End,
+    /// The checkpoint is of another file: begin again without it.
+    Void,
+}
+
+impl Log {
+    /// Rebuilds everything that is not proven, from what is there.
+    #[allow(clippy::too_many_arguments)] // One caller, which has just gathered them.
+    pub(super) fn recover(
+        &mut self,
+        io: &mut dyn Park,
+        now: Now,
+        found: &Triage,
+        on_disk: Vec<OnDisk>,
+        checkpoint: Option<Checkpoint>,
+        hint: OpenHint,
+        report: &mut RecoveryReport,
+    ) -> Result<(), OpenError> {
+        let proof = checkpoint.and_then(|checkpoint| {
+            let segment = on_disk.iter().position(|file| file.base == checkpoint.segment)?;
+            (on_disk[segment].len >= checkpoint.position.get()).then_some(Proof {
+                segment,
+                position: checkpoint.position.get(),
+                offset: checkpoint.offset,
+                reach: checkpoint.reach,
+            })
+        });
+        let before = (self.epochs.clone(), report.clone());
+        let valid = checkpoint.filter(|_| proof.is_some());
+        let plan = self.plan(io, now, found, &on_disk, valid, proof, hint)?;
+        self.checkpoint = super::checkpoint::CheckpointState::loaded(valid);
+        report.proven_end = proof.map(|proof| proof.offset);
+        for index in 0..plan.first {
+            let segment = self.sealed_from_disk(io, found, &on_disk, index, report)?;
+            self.segments.push_back(segment);
+        }
+        let mut index = plan.first;
+        while index < on_disk.len() {
+            let outcome = self.recover_segment(io, found, &on_disk, index, plan, proof, report)?;
+            match outcome {
+                Next::Go => index += 1,
+                Next::End => break,
+                Next::Void => {
+                    // Somebody else has written the file since: judge it without our checkpoint.
+                    self.forget(io)?;
+                    (self.epochs, *report) = before;
+                    return self.recover(io, now, found, on_disk, None, hint, report);
+                }
+            }
+        }
+        let kept = self.segments.len();
+        self.remove_later(io, &on_disk[kept..], report)?;
+        self.finish_recovery(io, now, proof, report)
+    }
+
+    fn forget(&mut self, io: &mut dyn Park) -> Result<(), OpenError> {
+        let files: Vec<_> = self.segments.drain(..).filter_map(|segment| segment.file()).collect();
+        for file in files {
+            run(io, [Step::Adopt(file), Step::Close])?;
+        }
+        self.producers.clear();
+        self.quarantine = Default::default();
+        Ok(())
+    }
+
+    /// What must be read.
+    #[allow(clippy::too_many_arguments)] // One caller.
+    fn plan(
+        &mut self,
+        io: &mut dyn Park,
+        now: Now,
+        found: &Triage,
+        on_disk: &[OnDisk],
+        checkpoint: Option<Checkpoint>,
+        proof: Option<Proof>,
+        hint: OpenHint,
+    ) -> Result<Plan, OpenError> {
+        let last = on_disk.len() - 1;
+        let holding = |offset: Offset| on_disk.partition_point(|file| file.base <= offset).saturating_sub(1);
+        let index_from = match (proof, hint.clean_stop, hint.recovery_point) {
+            (Some(proof), _, _) => proof.segment,
+            (None, true, _) => last,
+            (None, false, Some(point)) => holding(point),
+            (None, false, None) => 0,
+        };
+        // Producers: none were known, or a snapshot goes with it, or the newest that is usable.
+        let mut producers_from = on_disk[0].base;
+        match checkpoint {
+            Some(checkpoint) if !checkpoint.snapshot.is_some() => producers_from = checkpoint.offset,
+            _ => {
+                let newest = match checkpoint {
+                    Some(checkpoint) => checkpoint.offset,
+                    None if hint.clean_stop => Offset::MAX,
+                    None => on_disk[index_from].base,
+                };
+                let usable = found.snapshots.iter().rev().filter(|snapshot| **snapshot <= newest);
+                let mut loaded = false;
+                for &snapshot in usable {
+                    let path = self.path(FileKind::Snapshot, snapshot);
+                    let bytes = read_file(io, &path)?.unwrap_or_default();
+                    let expiry = self.settings.producer_expiration_ms.min(i64::MAX as u64) as i64;
+                    if self.producers.load(Snapshot::new(&bytes), now.wall, expiry).is_ok() {
+                        producers_from = snapshot;
+                        loaded = true;
+                        break;
+                    }
+                    self.producers.clear();
+                }
+                if !loaded && checkpoint.is_none() && hint.clean_stop && found.snapshots.is_empty() {
+                    // As Kafka does: a clean stop without a snapshot knew no producers.
+                    producers_from = Offset::MAX;
+                }
+            }
+        }
+        let first = index_from.min(holding(producers_from));
+        // A segment without its index is read, wherever it lies.
+        let missing = (0..last).find(|i| !found.has(FileKind::OffsetIndex, on_disk[*i].base));
+        let index_from = missing.map_or(index_from, |missing| index_from.min(missing));
+        Ok(Plan { first: first.min(index_from), index_from, producers_from })
+    }
+
+    /// A segment that is not read: its facts come from its size and its indexes' ends.
+    fn sealed_from_disk(
+        &mut self,
+        io: &mut dyn Park,
+        found: &Triage,
+        on_disk: &[OnDisk],
+        index: usize,
+        report: &mut RecoveryReport,
+    ) -> Result<Segment, OpenError> {
+        let OnDisk { base, len, modified_ms } = on_disk[index];
+        let mut segment = Segment::new(base, modified_ms, Phase::Sealed(Sealed::default()));
+        segment.size = len;
+        segment.end = on_disk.get(index + 1).map_or(Offset::MAX, |next| next.base);
+        segment.largest = self.largest_on_disk(io, found, base)?;
+        if found.has(FileKind::TxnIndex, base) {
+            let bytes = read_file(io, &self.path(FileKind::TxnIndex, base))?.unwrap_or_default();
+            let txns = TxnIndex::new(&bytes);
+            if txns.check(base).is_ok() {
+                segment.aborted = txns.entries().map(|(_, aborted)| aborted).collect();
+            }
+        }
+        if let Some(seal) = self.seal_on_disk(io, found, base)?
+            && seal.state(WallMs::new(modified_ms)) == SealState::Binding
+            && seal.length.get() > len
+        {
+            // The same file has lost its end.
+            let from = self.end_of_sealed(io, &segment)?;
+            let damage = Damage {
+                segment: base,
+                position: FilePos::new(from.0),
+                position_end: FilePos::new(seal.length.get()),
+                from: from.1,
+                until: segment.end,
+            };
+            segment.size = seal.length.get();
+            self.note(report, base, from.0, seal.length.get() - from.0, crate::Verdict::Rot, None);
+            self.quarantine.add(damage);
+        }
+        Ok(segment)
+    }
+
+    fn largest_on_disk(&self, io: &mut dyn Park, found: &Triage, base: Offset) -> Result<Largest, OpenError> {
+        if !found.has(FileKind::TimeIndex, base) {
+            return Ok(Largest::NONE);
+        }
+        let bytes = read_file(io, &self.path(FileKind::TimeIndex, base))?.unwrap_or_default();
+        let last = TimeIndex::new(&bytes, base).last();
+        Ok(last.map_or(Largest::NONE, |entry| Largest { timestamp: entry.timestamp, offset: entry.offset }))
+    }
+
+    pub(super) fn seal_on_disk(
+        &self,
+        io: &mut dyn Park,
+        found: &Triage,
+        base: Offset,
+    ) -> Result<Option<Seal>, OpenError> {
+        if !found.has(FileKind::Seal, base) {
+            return Ok(None);
+        }
+        let bytes = read_file(io, &self.path(FileKind::Seal, base))?.unwrap_or_default();
+        Ok(Seal::decode(&bytes).ok())
+    }
+
+    /// Position and offset after the last good batch of a sealed segment that lost its end.
+    fn end_of_sealed(&self, io: &mut dyn Park, segment: &Segment) -> Result<(u64, Offset), OpenError> {
+        let path = self.path(FileKind::Log, segment.base);
+        let file = open_file(io, path, OpenHow::Read, self.settings.direct)?;
+        let mut window = Window::new(file, segment.size, self.settings.limits.read_bytes);
+        let rules = self.walk_rules(segment.base, segment.end, true);
+        let walked = walk(io, &mut window, (0, segment.base), segment.size, &rules, |_, _, _| {});
+        run(io, [Step::Adopt(file), Step::Close])?;
+        let walked = walked?;
+        Ok((walked.position, walked.next))
+    }
+
+    pub(super) fn walk_rules(&self, base: Offset, limit: Offset, proven: bool) -> WalkRules<'_> {
+        WalkRules { base, limit, epochs: proven.then_some(&self.epochs), mutant: self.settings.mutant }
+    }
+
+    pub(super) fn note(
+        &self,
+        report: &mut RecoveryReport,
+        base: Offset,
+        position: u64,
+        bytes: u64,
+        verdict: crate::Verdict,
+        kept: Option<std::path::PathBuf>,
+    ) {
+        let file = self.path(FileKind::Log, base);
+        report.findings.push(Finding { file, position: FilePos::new(position), bytes, verdict, kept });
+    }
+}

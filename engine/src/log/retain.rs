@@ -1,0 +1,253 @@
+//! Segments that go: by age, size or log start. Renamed at once, removed bit by bit once nobody reads them.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use highwater_base::{Mono, Now, Offset, WallMs};
+use highwater_io::{FileId, Io};
+
+use super::flight::Purpose;
+use super::script::Step;
+use super::{Log, State};
+use crate::LogSettings;
+use crate::layout::FileKind;
+use crate::retention::{Candidate, Rules};
+use crate::segment::{Phase, Segment};
+
+/// Every kind of file that a segment may have.
+pub(super) const SEGMENT_FILES: [FileKind; 6] = [
+    FileKind::Log,
+    FileKind::OffsetIndex,
+    FileKind::TimeIndex,
+    FileKind::TxnIndex,
+    FileKind::Snapshot,
+    FileKind::Seal,
+];
+
+/// What waits to be removed, and when retention is considered again.
+#[derive(Debug)]
+pub(crate) struct Retention {
+    next_check: Mono,
+    /// Files renamed to `.deleted`, each with its segment, and when they may go.
+    waiting: Vec<Waiting>,
+    /// Names that the running [`Purpose::Rename`] makes.
+    renaming: Vec<Waiting>,
+}
+
+#[derive(Debug)]
+struct Waiting {
+    segment: Offset,
+    path: PathBuf,
+    /// Its handle, closed before it is removed.
+    file: Option<FileId>,
+    remove_at: Mono,
+}
+
+impl Retention {
+    pub(super) fn new(now: Now, settings: &LogSettings) -> Retention {
+        let next_check = now.mono.plus(Duration::from_millis(settings.retention_check_ms));
+        Retention { next_check, waiting: Vec::new(), renaming: Vec::new() }
+    }
+
+    /// Every file that waits to be removed; a clean stop waits no longer.
+    pub(super) fn take_waiting(&mut self) -> Vec<(Option<FileId>, PathBuf)> {
+        std::mem::take(&mut self.waiting).into_iter().map(|waiting| (waiting.file, waiting.path)).collect()
+    }
+}
+
+impl Log {
+    /// Raises the log start offset (DeleteRecords), at most to the log's end. Whole segments below it go later.
+    /// [`super::LogEvent::Trimmed`] tells when the new start is durable.
+    pub fn trim(&mut self, to: Offset) {
+        let to = to.min(self.log_end);
+        if to > self.log_start && matches!(self.state, State::Open) {
+            self.move_log_start(to);
+            // What lies before the start now may go at once.
+            self.retention.next_check = Mono::ZERO;
+        }
+    }
+
+    fn move_log_start(&mut self, to: Offset) {
+        self.log_start = to;
+        self.high_watermark = self.high_watermark.max(to);
+        self.epochs_dirty |= self.epochs.trim_to(to);
+        self.quarantine.trim(to);
+        self.want_checkpoint();
+    }
+
+    pub(super) fn retention_deadline(&self) -> Option<Mono> {
+        if self.state != State::Open {
+            return None;
+        }
+        let removal = self.retention.waiting.iter().map(|waiting| waiting.remove_at).min();
+        let idle = self.is_running(&Purpose::Remove) || self.is_running(&Purpose::Rename);
+        removal.filter(|_| !idle).into_iter().chain([self.retention.next_check]).min()
+    }
+
+    pub(super) fn drive_retention(&mut self, now: Now, _io: &mut dyn Io) {
+        if self.state != State::Open {
+            return;
+        }
+        if now.mono >= self.retention.next_check && !self.is_running(&Purpose::Rename) {
+            self.retention.next_check =
+                now.mono.plus(Duration::from_millis(self.settings.retention_check_ms.max(1)));
+            self.producers.expire(now.wall, self.settings.producer_expiration_ms as i64);
+            self.retire(now);
+        }
+        self.remove_waiting(now);
+    }
+
+    /// Lets go of the segments that retention gives up.
+    fn retire(&mut self, now: Now) {
+        let candidates: Vec<Candidate> = self
+            .segments
+            .iter()
+            .enumerate()
+            .map(|(index, segment)| Candidate {
+                base: segment.base,
+                end: self.segments.get(index + 1).map_or(self.log_end, |next| next.base),
+                bytes: segment.size,
+                newest: match segment.largest.timestamp {
+                    time if time.get() >= 0 => time,
+                    _ => WallMs::new(segment.modified_ms),
+                },
+            })
+            .collect();
+        let rules = Rules {
+            log_start: self.log_start,
+            committed: self.high_watermark.min(self.synced_end),
+            retention_bytes: self.settings.retention_bytes,
+            retention_ms: self.settings.retention_ms,
+            now: now.wall,
+        };
+        let expired = rules.expired(&candidates);
+        if expired == 0 {
+            return;
+        }
+        if expired == self.segments.len() {
+            // Everything may go: an empty segment goes on from here.
+            self.roll(now, self.log_end);
+        }
+        let sealed = self.segments.partition_point(|segment| segment.live().is_none());
+        if expired > sealed {
+            // Those are sealed first; the rest goes soon.
+            self.retention.next_check =
+                now.mono.plus(Duration::from_millis(self.settings.retention_check_ms.min(1000)));
+        }
+        let gone = expired.min(sealed);
+        if gone == 0 {
+            return;
+        }
+        let start = self.segments[gone].base;
+        if start > self.log_start {
+            self.move_log_start(start);
+        }
+        let going: Vec<Segment> = self.segments.drain(..gone).collect();
+        let remove_at = now.mono.plus(Duration::from_millis(self.settings.file_delete_delay_ms));
+        let steps = self.rename_steps(going, remove_at, Offset::MAX);
+        self.run(Purpose::Rename, steps);
+    }
+
+    /// Renames the files of segments that go, newest segment first, so that what a crash leaves is a log without a
+    /// hole; `keep_snapshot` is the snapshot that stays.
+    pub(super) fn rename_steps(
+        &mut self,
+        going: Vec<Segment>,
+        remove_at: Mono,
+        keep_snapshot: Offset,
+    ) -> Vec<Step> {
+        let mut steps = Vec::new();
+        // By retention the oldest go, and a crash between must leave the newest.
+        let oldest_first =
+            going.last().is_some_and(|last| self.segments.front().is_some_and(|s| s.base > last.base));
+        let mut order: Vec<Segment> = going;
+        if !oldest_first {
+            order.reverse();
+        }
+        for segment in order {
+            let file = match segment.phase {
+                Phase::Live(live) => live.file,
+                Phase::Sealed(sealed) => sealed.file,
+            };
+            for kind in SEGMENT_FILES {
+                if kind == FileKind::Snapshot {
+                    let known = self.snapshots.binary_search(&segment.base);
+                    let Ok(known) = known else { continue };
+                    if segment.base == keep_snapshot {
+                        continue;
+                    }
+                    self.snapshots.remove(known);
+                }
+                let (from, path) = (self.path(kind, segment.base), self.deleted_path(kind, segment.base));
+                steps.push(Step::RenameIfThere { from, to: path.clone() });
+                let file = file.filter(|_| kind == FileKind::Log);
+                self.retention.renaming.push(Waiting { segment: segment.base, path, file, remove_at });
+            }
+        }
+        steps.push(Step::SyncDir { path: self.dir.clone() });
+        steps
+    }
+
+    pub(super) fn renamed(&mut self) {
+        self.retention.waiting.append(&mut self.retention.renaming);
+    }
+
+    /// Removes what has waited long enough and is not being read.
+    fn remove_waiting(&mut self, now: Now) {
+        if self.is_running(&Purpose::Remove) {
+            return;
+        }
+        let reading =
+            |segment: Offset| self.readers.slots.iter().flatten().any(|reader| reader.reads(segment));
+        let (go, stay): (Vec<_>, Vec<_>) = std::mem::take(&mut self.retention.waiting)
+            .into_iter()
+            .partition(|waiting| waiting.remove_at <= now.mono && !reading(waiting.segment));
+        self.retention.waiting = stay;
+        let mut steps = Vec::new();
+        for waiting in go {
+            if let Some(file) = waiting.file {
+                steps.extend([Step::Adopt(file), Step::Close]);
+            }
+            steps.push(Step::Remove { path: waiting.path });
+        }
+        if !steps.is_empty() {
+            self.run(Purpose::Remove, steps);
+        }
+    }
+
+    pub(super) fn removed_files(&mut self) {}
+
+    pub(super) fn rest_deadline(&self) -> Option<Mono> {
+        let idle = self.readers.idle_from?;
+        (self.state == State::Open && !self.resting).then(|| idle.plus(REST_AFTER))
+    }
+
+    /// A log that nobody uses gives its memory back.
+    pub(super) fn drive_rest(&mut self, now: Now) {
+        if self.state != State::Open || self.resting {
+            return;
+        }
+        let busy = self.written < self.tail.end() || !self.readers.is_quiet();
+        if busy {
+            self.readers.idle_from = None;
+            return;
+        }
+        let idle_from = *self.readers.idle_from.get_or_insert(now.mono);
+        if now.mono.since(idle_from) < REST_AFTER {
+            return;
+        }
+        for reader in self.readers.slots.iter_mut().flatten() {
+            reader.dead |= reader.job.is_none();
+        }
+        self.sweep_readers();
+        self.tail.rest(&self.settings.limits);
+        self.ends.shrink_to_fit();
+        self.writes.shrink_to_fit();
+        self.scripts.shrink_to_fit();
+        self.events.shrink_to_fit();
+        self.resting = true;
+    }
+}
+
+/// A log that was not used for so long gives its memory back.
+const REST_AFTER: Duration = Duration::from_secs(10);

@@ -1,0 +1,146 @@
+//! A new segment begins: when, and how without waiting.
+
+use highwater_base::{BLOCK, FilePos, Now, Offset};
+use highwater_io::{Io, OpenHow, Prepared};
+
+use super::flight::Purpose;
+use super::script::Step;
+use super::{Log, State};
+use crate::layout::{FileKind, FileName, PREPARED};
+use crate::segment::{BatchFacts, Live, Name, Phase, Segment};
+use crate::{LogSettings, Preallocate};
+
+/// What decides whether a segment rolls before a batch (kafka.md 3.1).
+#[derive(Clone, Copy, Debug)]
+struct RollFacts {
+    size: u64,
+    batch: u64,
+    /// Milliseconds between the first batch's time (or the segment's beginning) and this one's (or now).
+    waited_ms: i64,
+    index_full: bool,
+    /// The batch's last offset, from the segment's base.
+    relative_last: i64,
+}
+
+fn is_due(facts: RollFacts, settings: &LogSettings) -> bool {
+    facts.size > settings.segment_bytes.saturating_sub(facts.batch) && facts.size > 0
+        || facts.size > 0 && i128::from(facts.waited_ms) > i128::from(settings.segment_ms)
+        || facts.index_full
+        || facts.relative_last > i64::from(i32::MAX)
+        // Positions are 31 bits in the index.
+        || facts.size > 0 && facts.size + facts.batch > i32::MAX as u64
+}
+
+impl Log {
+    /// Begins a new segment if the next batch needs one.
+    pub(super) fn roll_if_due(&mut self, now: Now, batch: &BatchFacts) {
+        let active = self.active();
+        let live = active.live().expect("the last segment is live");
+        let waited_ms = match live.first_timestamp {
+            Some(first) if first.get() >= 0 => batch.max_timestamp.get().saturating_sub(first.get()),
+            _ => now.wall.get().saturating_sub(live.created.get()),
+        };
+        let facts = RollFacts {
+            size: active.size,
+            batch: batch.size,
+            waited_ms,
+            index_full: live.index.is_full(self.settings.index_bytes as usize),
+            relative_last: batch.last.since(active.base),
+        };
+        if is_due(facts, &self.settings) {
+            // An empty segment rolls only because the next offset is out of its reach: with a new base it is the
+            // same file under another name, so it is made anew.
+            self.roll(now, batch.first.max(self.log_end));
+        }
+    }
+
+    /// Ends the active segment; the next one begins at `base`.
+    pub(super) fn roll(&mut self, now: Now, base: Offset) {
+        let snapshot = self.producer_snapshot();
+        let place = self.tail.begin_segment();
+        let next = self.next.take();
+        let interval = self.settings.index_interval_bytes;
+        let active = self.segments.back_mut().expect("a log that serves has a segment");
+        active.modified_ms = now.wall.get();
+        let live = active.live_mut().expect("the last segment is live");
+        live.rolled = true;
+        live.snapshot = snapshot;
+        live.index.finish();
+        let mut live = Live::new(place, base, interval, now.wall);
+        if let Some(next) = next {
+            live.file = Some(next.file);
+            live.prepared = next.prepared;
+            live.step = next.prepared;
+            let from = self.dir.join(PREPARED);
+            let to = self.path(FileKind::Log, base);
+            self.run(Purpose::Name(place), [Step::Rename { from, to }]);
+        } else {
+            let path = self.path(FileKind::Log, base);
+            let mut steps = vec![Step::Open { path, how: OpenHow::CreateNew, direct: self.settings.direct }];
+            steps.extend(self.first_space());
+            self.run(Purpose::Fresh(place), steps);
+        }
+        self.segments.push_back(Segment::new(base, now.wall.get(), Phase::Live(Box::new(live))));
+    }
+
+    /// The first preparation of a new segment's file.
+    pub(super) fn first_space(&self) -> Option<Step> {
+        let capacity = self.settings.segment_bytes.next_multiple_of(BLOCK);
+        let (len, how) = match self.settings.preallocate {
+            Preallocate::Written => (capacity, Prepared::Zeroed),
+            Preallocate::Ahead => (self.settings.limits.prepare_min_bytes.min(capacity), Prepared::Allocated),
+        };
+        Some(Step::Prepare { at: FilePos::ZERO, len: len.next_multiple_of(BLOCK), how })
+    }
+
+    /// The directory's names become durable after what was just renamed or made.
+    pub(super) fn sync_names(&mut self, place: crate::tail::Place) {
+        let path = self.dir.clone();
+        self.run(Purpose::SyncNames(place), [Step::SyncDir { path }]);
+    }
+
+    /// Makes `next.prepared` while the active segment fills.
+    pub(super) fn drive_names(&mut self, _now: Now, _io: &mut dyn Io) {
+        let wanted = self.state == State::Open
+            && self.next.is_none()
+            && self.no_space.is_none()
+            && self.segments.back().is_some_and(|active| active.size >= self.settings.segment_bytes / 4 * 3)
+            && !self.is_running(&Purpose::Next)
+            && self.active().live().is_some_and(|live| live.name == Name::Durable);
+        if wanted {
+            let path = self.dir.join(PREPARED);
+            let mut steps =
+                vec![Step::Open { path, how: OpenHow::CreateOrEmpty, direct: self.settings.direct }];
+            steps.extend(self.first_space());
+            self.run(Purpose::Next, steps);
+        }
+    }
+
+    /// The path of a file of this log.
+    pub(super) fn path(&self, kind: FileKind, offset: Offset) -> std::path::PathBuf {
+        self.dir.join(FileName::live(kind, offset).to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_reason_to_roll_rolls_alone() {
+        let settings = LogSettings { segment_bytes: 1000, segment_ms: 500, ..LogSettings::default() };
+        let none = RollFacts { size: 900, batch: 100, waited_ms: 500, index_full: false, relative_last: 5 };
+        assert!(!is_due(none, &settings));
+        assert!(is_due(RollFacts { batch: 101, ..none }, &settings));
+        assert!(is_due(RollFacts { waited_ms: 501, ..none }, &settings));
+        assert!(is_due(RollFacts { index_full: true, ..none }, &settings));
+        assert!(is_due(RollFacts { relative_last: 1 << 31, ..none }, &settings));
+    }
+
+    #[test]
+    fn an_empty_segment_takes_a_batch_of_any_size_and_age() {
+        let settings = LogSettings { segment_bytes: 1000, segment_ms: 500, ..LogSettings::default() };
+        let facts = RollFacts { size: 0, batch: 5000, waited_ms: 9999, index_full: false, relative_last: 5 };
+        assert!(!is_due(facts, &settings));
+    }
+}

@@ -1,0 +1,393 @@
+//! File work that takes several operations, one after the other: making, sealing, cutting, removing.
+
+use std::collections::VecDeque;
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use highwater_base::{BLOCK, FilePos};
+use highwater_io::{Buffer, ErrorKind, FileId, IoError, Op, OpenHow, Outcome, Prepared, Slice};
+
+/// One thing to do. "The file" is the one that this script opened last and has not closed.
+#[derive(Clone, Debug)]
+pub(crate) enum Step {
+    /// Open a file; it becomes "the file".
+    Open { path: PathBuf, how: OpenHow, direct: bool },
+    /// Take a file that is open already.
+    Adopt(FileId),
+    /// Write all of it to the file.
+    Write { at: FilePos, data: Slice },
+    /// Prepare space in the file.
+    Prepare { at: FilePos, len: u64, how: Prepared },
+    /// Read a whole file, up to `len` bytes, if it is there; see [`Script::loaded`].
+    Load { path: PathBuf, len: usize },
+    /// Read the file from here until `len` bytes or its end; see [`Script::data`].
+    Read { at: FilePos, len: usize },
+    /// Sync the file.
+    Sync,
+    /// Cut the file.
+    Truncate { len: u64 },
+    /// Close the file.
+    Close,
+    /// Look at a path; see [`Script::modified_ms`].
+    Stat { path: PathBuf },
+    /// Rename.
+    Rename { from: PathBuf, to: PathBuf },
+    /// Rename if it is there.
+    RenameIfThere { from: PathBuf, to: PathBuf },
+    /// Make a directory.
+    CreateDir { path: PathBuf },
+    /// Make a directory's names durable.
+    SyncDir { path: PathBuf },
+    /// Unlink if it is there.
+    Unlink { path: PathBuf },
+    /// Cut a file in slices, then unlink it: freeing a gibibyte at once holds up everybody's syncs.
+    Remove { path: PathBuf },
+    /// Remove every file of a directory, then the directory itself.
+    RemoveTree { path: PathBuf },
+    /// Remove an empty directory.
+    RemoveDir { path: PathBuf },
+}
+
+/// How far a script came with one completion.
+#[derive(Debug)]
+pub(crate) enum Progress {
+    /// The next step can be submitted.
+    Next,
+    /// It may work later: no space, or out of handles.
+    Retry(IoError),
+    /// It cannot be done.
+    Failed(IoError),
+}
+
+/// A queue of steps, at most one of them submitted.
+#[derive(Debug, Default)]
+pub(crate) struct Script {
+    steps: VecDeque<Step>,
+    file: Option<FileId>,
+    /// Bytes done of the step at the front, where it takes several operations.
+    done: usize,
+    /// How long the file at the front is, once a [`Step::Remove`] has looked.
+    remaining: Option<u64>,
+    data: Vec<u8>,
+    loaded: Vec<Option<Vec<u8>>>,
+    /// The file of a [`Step::Load`] under way.
+    loading: Option<FileId>,
+    /// It is read to its end.
+    load_ended: bool,
+    modified_ms: i64,
+    prepared: u64,
+}
+
+/// Cut from a file at once when it is removed.
+const REMOVE_SLICE: u64 = 64 << 20;
+/// Read at once by [`Step::Read`].
+const READ_PIECE: usize = 1 << 20;
+
+impl Script {
+    pub(crate) fn new(steps: impl IntoIterator<Item = Step>) -> Script {
+        Script { steps: steps.into_iter().collect(), ..Script::default() }
+    }
+
+    /// The file left open, if one is.
+    pub(crate) fn file(&self) -> Option<FileId> {
+        self.file
+    }
+
+    /// What [`Step::Read`] read.
+    pub(crate) fn data(&self) -> &[u8] {
+        &self.data
+    }
+
+    /// What each [`Step::Load`] read, in order; none where there was no file.
+    pub(crate) fn loaded(&self, number: usize) -> Option<&[u8]> {
+        self.loaded.get(number).and_then(|file| file.as_deref())
+    }
+
+    /// The end of the last [`Step::Prepare`].
+    pub(crate) fn prepared(&self) -> u64 {
+        self.prepared
+    }
+
+    /// What [`Step::Stat`] saw.
+    pub(crate) fn modified_ms(&self) -> i64 {
+        self.modified_ms
+    }
+
+    /// The next operation, or none if the script is done.
+    pub(crate) fn next_op(&mut self) -> Option<Op> {
+        while let Some(Step::Adopt(file)) = self.steps.front() {
+            self.file = Some(*file);
+            self.steps.pop_front();
+        }
+        let file = || self.file.expect("a step on a file follows its opening");
+        Some(match self.steps.front()? {
+            Step::Open { path, how, direct } => Op::Open { path: path.clone(), how: *how, direct: *direct },
+            Step::Adopt(_) => unreachable!("taken above"),
+            Step::Write { at, data } => Op::Write {
+                file: file(),
+                at: FilePos::new(at.get() + self.done as u64),
+                data: data.range(self.done..data.len()),
+                durable: false,
+            },
+            Step::Prepare { at, len, how } => Op::Prepare { file: file(), at: *at, len: *len, how: *how },
+            Step::Read { at, len } => {
+                let left = (len - self.done).min(READ_PIECE).next_multiple_of(BLOCK as usize);
+                Op::Read {
+                    file: file(),
+                    at: FilePos::new(at.get() + self.done as u64),
+                    buffer: Buffer::new(left),
+                }
+            }
+            Step::Load { path, len } => match self.loading {
+                None => Op::Open { path: path.clone(), how: OpenHow::Read, direct: false },
+                Some(file) if self.load_ended => Op::Close { file },
+                Some(file) => Op::Read {
+                    file,
+                    at: FilePos::new(self.done as u64),
+                    buffer: Buffer::new(
+                        (len - self.done).clamp(1, READ_PIECE).next_multiple_of(BLOCK as usize),
+                    ),
+                },
+            },
+            Step::Sync => Op::Sync { file: file(), data_only: false },
+            Step::Truncate { len } => Op::Truncate { file: file(), len: *len },
+            Step::Close => Op::Close { file: file() },
+            Step::Stat { path } => Op::Stat { path: path.clone() },
+            Step::Rename { from, to } | Step::RenameIfThere { from, to } => {
+                Op::Rename { from: from.clone(), to: to.clone() }
+            }
+            Step::CreateDir { path } => Op::CreateDir { path: path.clone() },
+            Step::SyncDir { path } => Op::SyncDir { path: path.clone() },
+            Step::Unlink { path } => Op::Unlink { path: path.clone() },
+            Step::Remove { path } => match (self.remaining, self.file) {
+                (None, _) => Op::Stat { path: path.clone() },
+                (Some(len), Some(file)) if len > 0 => {
+                    Op::Truncate { file, len: len.saturating_sub(REMOVE_SLICE) }
+                }
+                (Some(len), None) if len > REMOVE_SLICE => {
+                    Op::Open { path: path.clone(), how: OpenHow::Write, direct: false }
+                }
+                (Some(_), Some(file)) => Op::Close { file },
+                (Some(_), None) => Op::Unlink { path: path.clone() },
+            },
+            Step::RemoveTree { path } => Op::ReadDir { path: path.clone() },
+            Step::RemoveDir { path } => Op::RemoveDir { path: path.clone() },
+        })
+    }
+
+    /// Takes the completion of what [`Script::next_op`] gave.
+    pub(crate) fn complete(&mut self, result: Result<Outcome, IoError>) -> Progress {
+        let outcome = match result {
+            Ok(outcome) => outcome,
+            Err(error) => return self.failed(error),
+        };
+        let front = self.steps.front().expect("a completion belongs to the step at the front");
+        match (front, outcome) {
+            (Step::Remove { .. }, outcome) => self.removed(outcome),
+            (Step::RemoveTree { path }, Outcome::Entries { entries }) => {
+                let path = path.clone();
+                self.steps.pop_front();
+                self.steps.push_front(Step::RemoveDir { path: path.clone() });
+                for entry in entries {
+                    self.steps.push_front(remove_entry(&path, entry.name, entry.kind));
+                }
+            }
+            (Step::Open { .. }, Outcome::Opened { file, .. }) => {
+                self.file = Some(file);
+                self.advance();
+            }
+            (Step::Write { data, .. }, Outcome::Wrote { len }) => {
+                self.done += len;
+                if self.done >= data.len() {
+                    self.advance();
+                }
+            }
+            (Step::Read { len, .. }, Outcome::Read { buffer }) => {
+                let wanted = buffer.filled().len().min(len - self.done);
+                self.data.extend_from_slice(&buffer.filled()[..wanted]);
+                self.done += wanted;
+                if self.done == *len || buffer.len() < buffer.capacity() {
+                    self.advance();
+                }
+            }
+            (Step::Load { .. }, Outcome::Opened { file, .. }) => {
+                self.loading = Some(file);
+                self.load_ended = false;
+                self.loaded.push(Some(Vec::new()));
+            }
+            (Step::Load { len, .. }, Outcome::Read { buffer }) => {
+                let into = self.loaded.last_mut().and_then(Option::as_mut).expect("opened before it is read");
+                let wanted = buffer.filled().len().min(len - self.done);
+                into.extend_from_slice(&buffer.filled()[..wanted]);
+                self.done += wanted;
+                self.load_ended = self.done == *len || buffer.len() < buffer.capacity();
+            }
+            (Step::Load { .. }, _) => {
+                self.loading = None;
+                self.advance();
+            }
+            (Step::Stat { .. }, Outcome::Stat { modified_ms, .. }) => {
+                self.modified_ms = modified_ms;
+                self.advance();
+            }
+            (Step::Prepare { at, len, .. }, _) => {
+                self.prepared = at.get() + len;
+                self.advance();
+            }
+            (Step::Close, _) => {
+                self.file = None;
+                self.advance();
+            }
+            (_, _) => self.advance(),
+        }
+        Progress::Next
+    }
+
+    fn advance(&mut self) {
+        self.steps.pop_front();
+        self.done = 0;
+    }
+
+    fn removed(&mut self, outcome: Outcome) {
+        match (self.remaining, outcome) {
+            (None, Outcome::Stat { len, .. }) => self.remaining = Some(len),
+            (Some(_), Outcome::Opened { file, .. }) => self.file = Some(file),
+            (Some(0), Outcome::Done) if self.file.is_some() => self.file = None,
+            (Some(len), Outcome::Done) if self.file.is_some() => {
+                self.remaining = Some(len.saturating_sub(REMOVE_SLICE));
+            }
+            (_, _) => {
+                self.remaining = None;
+                self.advance();
+            }
+        }
+    }
+
+    fn failed(&mut self, error: IoError) -> Progress {
+        let front = self.steps.front().expect("a completion belongs to the step at the front");
+        match (front, error.kind) {
+            (Step::Load { .. }, ErrorKind::NotFound) => {
+                self.loaded.push(None);
+                self.advance();
+                Progress::Next
+            }
+            (
+                Step::Unlink { .. }
+                | Step::Remove { .. }
+                | Step::RemoveTree { .. }
+                | Step::RemoveDir { .. }
+                | Step::RenameIfThere { .. }
+                | Step::Stat { .. },
+                ErrorKind::NotFound,
+            ) => {
+                self.remaining = None;
+                self.advance();
+                Progress::Next
+            }
+            (_, ErrorKind::NoSpace | ErrorKind::Exhausted) => Progress::Retry(error),
+            (_, _) => Progress::Failed(error),
+        }
+    }
+}
+
+fn remove_entry(dir: &std::path::Path, name: OsString, kind: highwater_io::EntryKind) -> Step {
+    let path = dir.join(name);
+    match kind {
+        highwater_io::EntryKind::Directory => Step::RemoveTree { path },
+        highwater_io::EntryKind::File => Step::Remove { path },
+        highwater_io::EntryKind::Other => Step::Unlink { path },
+    }
+}
+
+/// Writes a whole file in place and syncs it. For files that are rebuilt if a crash tears them.
+pub(crate) fn write_file(path: PathBuf, bytes: Vec<u8>) -> Vec<Step> {
+    let mut steps = vec![Step::Open { path, how: OpenHow::CreateOrEmpty, direct: false }];
+    if !bytes.is_empty() {
+        steps.push(Step::Write { at: FilePos::ZERO, data: Slice::from(bytes) });
+    }
+    steps.extend([Step::Sync, Step::Close]);
+    steps
+}
+
+/// Writes a whole file under a temporary name, syncs it and renames it: old or new after a crash, never torn.
+/// The directory is not synced.
+pub(crate) fn replace_file(path: PathBuf, bytes: Vec<u8>) -> Vec<Step> {
+    let mut temporary = path.clone().into_os_string();
+    temporary.push(".tmp");
+    let temporary = PathBuf::from(temporary);
+    let mut steps = write_file(temporary.clone(), bytes);
+    steps.push(Step::Rename { from: temporary, to: path });
+    steps
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use highwater_io::{MemoryIo, blocking};
+
+    fn run(io: &mut MemoryIo, script: &mut Script) -> Result<(), IoError> {
+        while let Some(op) = script.next_op() {
+            match script.complete(blocking::run(io, op)) {
+                Progress::Next => {}
+                Progress::Retry(error) | Progress::Failed(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    fn make_dir(io: &mut MemoryIo) {
+        run(io, &mut Script::new([Step::CreateDir { path: "/d".into() }])).unwrap();
+    }
+
+    #[test]
+    fn a_replaced_file_reads_back_and_its_temporary_is_gone() {
+        let mut io = MemoryIo::new();
+        make_dir(&mut io);
+        run(&mut io, &mut Script::new(replace_file("/d/f".into(), b"hello".to_vec()))).unwrap();
+        let mut read = Script::new([
+            Step::Open { path: "/d/f".into(), how: OpenHow::Read, direct: false },
+            Step::Read { at: FilePos::ZERO, len: 100 },
+            Step::Close,
+        ]);
+        run(&mut io, &mut read).unwrap();
+        assert_eq!(read.data(), b"hello");
+        let gone = Step::Open { path: "/d/f.tmp".into(), how: OpenHow::Read, direct: false };
+        assert!(run(&mut io, &mut Script::new([gone])).is_err());
+    }
+
+    #[test]
+    fn a_large_file_is_cut_in_slices_before_it_goes() {
+        let mut io = MemoryIo::new();
+        make_dir(&mut io);
+        let mut make = Script::new([
+            Step::Open { path: "/d/f".into(), how: OpenHow::CreateNew, direct: false },
+            Step::Truncate { len: REMOVE_SLICE * 2 + 5 },
+            Step::Close,
+        ]);
+        run(&mut io, &mut make).unwrap();
+        let mut script = Script::new([Step::Remove { path: "/d/f".into() }]);
+        let mut lens = Vec::new();
+        while let Some(op) = script.next_op() {
+            if let Op::Truncate { len, .. } = &op {
+                lens.push(*len);
+            }
+            let result = blocking::run(&mut io, op);
+            assert!(matches!(script.complete(result), Progress::Next));
+        }
+        assert_eq!(lens, [REMOVE_SLICE + 5, 5, 0]);
+        assert!(blocking::run(&mut io, Op::Stat { path: "/d/f".into() }).is_err());
+    }
+
+    #[test]
+    fn a_tree_goes_with_all_its_files_and_removing_it_twice_is_no_error() {
+        let mut io = MemoryIo::new();
+        make_dir(&mut io);
+        for name in ["a", "b"] {
+            run(&mut io, &mut Script::new(write_file(format!("/d/{name}").into(), vec![1; 10]))).unwrap();
+        }
+        for _ in 0..2 {
+            run(&mut io, &mut Script::new([Step::RemoveTree { path: "/d".into() }])).unwrap();
+        }
+        assert!(blocking::run(&mut io, Op::Stat { path: "/d".into() }).is_err());
+    }
+}

@@ -1,0 +1,92 @@
+//! Batch by batch over a segment's file, as far as batches are what they must be.
+
+use highwater_base::{Mutant, Offset};
+use highwater_io::{IoError, Park};
+
+use super::Window;
+use crate::batch::{Batch, HEADER_BYTES, MAGIC_PREFIX};
+use crate::epochs::EpochCache;
+use crate::segment::{BatchFacts, judge};
+
+/// How a walk ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Stop {
+    /// At the asked end, exactly.
+    Reached,
+    /// A valid batch begins before the asked end and ends behind it.
+    Overrun,
+    /// No valid batch begins here.
+    Bad,
+}
+
+/// Where a walk ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Walked {
+    /// The end of the last batch.
+    pub(crate) position: u64,
+    /// The offset after it.
+    pub(crate) next: Offset,
+    pub(crate) stop: Stop,
+}
+
+/// What a walk holds batches against.
+pub(crate) struct Rules<'a> {
+    pub(crate) base: Offset,
+    /// No offset reaches this: the next segment's base.
+    pub(crate) limit: Offset,
+    /// Epochs on disk, for bytes that they are proven to cover.
+    pub(crate) epochs: Option<&'a EpochCache>,
+    pub(crate) mutant: Mutant,
+}
+
+/// Walks from `position`, where the offset `next` is expected, to `end`, and shows each batch to `see`.
+pub(crate) fn walk(
+    io: &mut dyn Park,
+    window: &mut Window,
+    (mut position, mut next): (u64, Offset),
+    end: u64,
+    rules: &Rules<'_>,
+    mut see: impl FnMut(u64, &BatchFacts, Batch<'_>),
+) -> Result<Walked, IoError> {
+    loop {
+        let stop = |stop| Ok(Walked { position, next, stop });
+        if position == end {
+            return stop(Stop::Reached);
+        }
+        if position > end {
+            return stop(Stop::Overrun);
+        }
+        let len = window.len();
+        let prefix = window.bytes(io, position, MAGIC_PREFIX)?;
+        let Some(prefix) = prefix.first_chunk::<MAGIC_PREFIX>() else { return stop(Stop::Bad) };
+        let Ok(size) = Batch::size_from_prefix(prefix, 0) else { return stop(Stop::Bad) };
+        if size as u64 > len - position {
+            return stop(Stop::Bad);
+        }
+        // With the next header, which tells a gap from a flipped bit.
+        let bytes = window.bytes(io, position, size + HEADER_BYTES)?;
+        let Ok(Some(batch)) = Batch::at(bytes, 0) else { return stop(Stop::Bad) };
+        let Ok(facts) = judge(batch, rules.base, Some(next), rules.epochs, rules.mutant) else {
+            return stop(Stop::Bad);
+        };
+        if facts.last >= rules.limit {
+            return stop(Stop::Bad);
+        }
+        if facts.first > next
+            && let Some(header) = bytes.get(size..).filter(|rest| rest.len() >= MAGIC_PREFIX)
+        {
+            let follower = Offset::new(i64::from_be_bytes(header[..8].try_into().expect("eight bytes")));
+            let begun = header[8..MAGIC_PREFIX].iter().any(|byte| *byte != 0);
+            // The next batch follows what this one would end with if its first offset were the expected one.
+            if begun && follower == next.plus(facts.last.since(facts.first) + 1) {
+                return stop(Stop::Bad);
+            }
+        }
+        if position + size as u64 > end {
+            return stop(Stop::Overrun);
+        }
+        see(position, &facts, batch);
+        position += size as u64;
+        next = facts.last.plus(1);
+    }
+}
