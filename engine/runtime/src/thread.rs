@@ -1,4 +1,5 @@
 //! Pin, loop, stop: the only place that reads the clock and parks.
+#![allow(clippy::disallowed_methods, reason = "the one place that starts threads and reads the clock")]
 
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
