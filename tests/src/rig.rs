@@ -25,6 +25,13 @@ pub fn topic_id() -> Uuid {
 }
 
 /// A moment at which the power may go: the disk, and what must and may be found then.
+///
+/// ```
+/// use highwater_sim::SimDisk;
+/// use highwater_tests::{model::Model, rig::Point};
+/// let point = Point { at: "the start".into(), disk: SimDisk::new(), model: Model::default() };
+/// assert_eq!(point.model.required(false), 0);
+/// ```
 #[derive(Clone)]
 pub struct Point {
     /// Which operation, of how many.
@@ -45,6 +52,19 @@ struct Shared {
 }
 
 /// A log, its I/O and its model.
+///
+/// ```
+/// use highwater_engine::{Durability, batch::BatchBuilder};
+/// use highwater_sim::{SimDisk, SimIo};
+/// use highwater_tests::{rig::Rig, workload::tiny};
+/// let mut disk = SimDisk::new();
+/// disk.put("/data/meta.properties", b"");
+/// let mut rig = Rig::create(SimIo::new(disk, 1), tiny(Durability::Each), false);
+/// let batch = BatchBuilder::new().record(1_767_225_600_000, None, Some(b"hello")).build();
+/// rig.append(&batch).unwrap();
+/// rig.settle();
+/// assert_eq!(rig.model().synced, 1);
+/// ```
 pub struct Rig {
     /// The simulated disk and clock.
     pub io: SimIo,

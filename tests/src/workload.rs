@@ -72,6 +72,14 @@ impl Plan {
 }
 
 /// A finished run.
+///
+/// ```
+/// use highwater_engine::Durability;
+/// use highwater_tests::workload::{Plan, run, tiny};
+/// let run = run(Plan { short: true, ..Plan::new(tiny(Durability::Each), 1) });
+/// assert_eq!(run.violations, []);
+/// assert!(run.points.is_empty());
+/// ```
 pub struct Run {
     /// The rig as it was left.
     pub rig: Rig,

@@ -287,7 +287,9 @@ const WAYS_OUT: &[(&str, &[&str])] = &[
 fn only_named_files_touch_the_world_outside() {
     let mut findings = Vec::new();
     for file in not_for_tests(rust_files()) {
-        if file.is_test_by_place() || file.path.starts_with("engine/io/") {
+        // The simulator is to be the same everywhere, too.
+        let simulator = file.path.starts_with("tests/sim/src/");
+        if (file.is_test_by_place() && !simulator) || file.path.starts_with("engine/io/") {
             continue;
         }
         let allowed: Vec<&str> = OUTSIDE
@@ -349,6 +351,26 @@ fn every_test_file_is_listed() {
         }
     }
     none(findings, "every test file has its line in tests/README.md");
+}
+
+#[test]
+fn places_named_in_the_documents_exist() {
+    let tops = ["engine/", "replication/", "tools/", "benches/", "tests/", "docs/"];
+    let mut findings = Vec::new();
+    for file in files().iter().filter(|file| file.path.ends_with(".md") && !file.path.contains("decisions/"))
+    {
+        for (index, line) in file.text.lines().enumerate() {
+            for name in
+                line.split('`').skip(1).step_by(2).filter(|name| tops.iter().any(|top| name.starts_with(top)))
+            {
+                let plain = name.split([' ', ':', '*', '<']).next().unwrap_or(name);
+                if !root().join(plain.trim_end_matches('/')).exists() {
+                    findings.push(format!("{}:{} {name}", file.path, index + 1));
+                }
+            }
+        }
+    }
+    none(findings, "a document names only files that are there");
 }
 
 #[test]
