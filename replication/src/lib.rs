@@ -15,14 +15,16 @@ mod node;
 mod parking;
 mod partition;
 mod replicator;
+mod request;
 mod transport;
 
 pub use authority::{Authority, Decision, LocalAuthority};
 pub use error::PartitionError;
 pub use node::Node;
-pub use partition::{
-    Acks, Answer, Isolation, ListedOffset, OffsetTarget, Outcome, Outgoing, Partition, PartitionKey,
-    PartitionSettings, ProduceDone, ReadDone, ReadRequest, Reply, assignment_of,
-};
+pub use partition::{Partition, PartitionSettings, assignment_of};
 pub use replicator::{InSync, Replicator};
+pub use request::{
+    Acks, Answer, Isolation, ListedOffset, OffsetTarget, Outcome, Outgoing, PartitionKey, ProduceDone,
+    ReadDone, ReadRequest, Reply,
+};
 pub use transport::{Fetched, Transport};

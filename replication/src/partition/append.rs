@@ -4,10 +4,11 @@ use highwater_base::{Mono, Now};
 use highwater_engine::{AppendError, Appended, Busy, Origin};
 use highwater_isr::Event;
 
+use super::Partition;
 use super::held::Held;
-use super::{Acks, Outcome, Partition, ProduceDone};
 use crate::PartitionError;
 use crate::parking::ParkedProduce;
+use crate::{Acks, Outcome, ProduceDone};
 
 impl Partition {
     /// Appends one record batch of a client's.

@@ -2,7 +2,8 @@
 
 use highwater_base::{Mono, Now, Offset};
 
-use super::{Outcome, Partition};
+use super::Partition;
+use crate::Outcome;
 use crate::PartitionError;
 
 impl Partition {

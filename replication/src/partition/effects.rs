@@ -4,8 +4,9 @@ use highwater_base::Now;
 use highwater_engine::{AppendError, Origin};
 use highwater_isr::{Effect, Event};
 
+use super::Partition;
 use super::view::View;
-use super::{Outgoing, Partition, Reply};
+use crate::{Outgoing, Reply};
 
 impl Partition {
     pub(super) fn act(&mut self, now: Now, effect: Effect) {

@@ -2,8 +2,9 @@
 
 use highwater_base::{Mono, Now};
 
-use super::{Acks, Outcome, Partition, Reply};
+use super::Partition;
 use crate::PartitionError;
+use crate::{Acks, Outcome, Reply};
 
 /// A batch that is not appended yet.
 pub(super) struct Held {

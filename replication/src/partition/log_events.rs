@@ -4,8 +4,9 @@ use highwater_base::Now;
 use highwater_engine::LogEvent;
 use highwater_isr::Event;
 
-use super::{Life, Outgoing, Partition, Reply};
+use super::{Life, Partition};
 use crate::PartitionError;
+use crate::{Outgoing, Reply};
 
 impl Partition {
     /// Takes everything that the log has to say.

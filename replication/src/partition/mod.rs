@@ -7,31 +7,23 @@ mod held;
 mod log_events;
 mod offsets;
 mod read;
-mod request;
 mod role;
 mod view;
 
-pub use request::{
-    Acks, Answer, Isolation, ListedOffset, OffsetTarget, Outcome, Outgoing, ProduceDone, ReadDone,
-    ReadRequest, Reply,
-};
 pub use role::assignment_of;
 
 use std::collections::{BTreeMap, VecDeque};
 
-use highwater_base::{BrokerId, LeaderEpoch, Mono, Now, Offset, PartitionIndex, Uuid};
+use highwater_base::{BrokerId, LeaderEpoch, Mono, Now, Offset};
 use highwater_engine::{Log, LogFailure, LogSettings, ReadId};
 use highwater_io::{Completion, Io, Slice};
 use highwater_isr::{Event, ReplicaSettings, Standalone};
 
 use crate::parking::{ParkedFetches, ParkedProduces, Parking};
-use crate::{InSync, PartitionError, Replicator};
+use crate::{Answer, InSync, Outgoing, PartitionError, Replicator, Reply};
 use held::Held;
 use read::Looking;
 use view::View;
-
-/// A partition's name among all that there ever were: its topic's id and its number.
-pub type PartitionKey = (Uuid, PartitionIndex);
 
 /// What a partition is told besides its log's settings.
 ///

@@ -4,9 +4,10 @@ use highwater_base::{LeaderEpoch, Now, Offset, WallMs};
 use highwater_engine::{Lookup, TimestampOffset};
 use highwater_isr::EpochEnd;
 
+use super::Partition;
 use super::read::Looking;
-use super::{Isolation, ListedOffset, OffsetTarget, Outcome, Partition};
 use crate::PartitionError;
+use crate::{Isolation, ListedOffset, OffsetTarget, Outcome};
 
 /// A lookup by time that is under way.
 #[derive(Clone, Copy, Debug)]

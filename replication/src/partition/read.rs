@@ -4,9 +4,10 @@ use highwater_base::{LeaderEpoch, Mono, Now, Offset};
 use highwater_engine::{Busy, Fetched, Read, ReadError, TimestampOffset};
 use highwater_isr::{EpochEnd, Fence};
 
+use super::Partition;
 use super::offsets::LookingFor;
-use super::{Isolation, Outcome, Partition, ReadDone, ReadRequest, Reply};
 use crate::PartitionError;
+use crate::{Isolation, Outcome, ReadDone, ReadRequest, Reply};
 
 /// A read or a lookup that waits for the disk.
 #[derive(Clone, Copy, Debug)]

@@ -1,11 +1,14 @@
 //! What a partition is asked, and what it answers.
 
-use highwater_base::{BrokerId, LeaderEpoch, Mono, Offset, WallMs};
+use highwater_base::{BrokerId, LeaderEpoch, Mono, Offset, PartitionIndex, Uuid, WallMs};
 use highwater_engine::AbortedTransaction;
 use highwater_io::Slice;
 use highwater_isr::{EpochEnd, FetchRequest, FollowerAnswer, IsrProposal};
 
 use crate::PartitionError;
+
+/// A partition's name among all that there ever were: its topic's id and its number.
+pub type PartitionKey = (Uuid, PartitionIndex);
 
 /// When a produced batch is acknowledged.
 ///
