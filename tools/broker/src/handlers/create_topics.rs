@@ -84,7 +84,7 @@ fn too_many(ctx: &dyn Ctx, request: &CreateTopicsRequest) -> Option<Refusal> {
 fn new_topic(ctx: &mut dyn Ctx, topic: &CreatableTopic) -> Result<NewTopic, Refusal> {
     if &*topic.name == "__cluster_metadata" {
         let message = "Creation of internal topic __cluster_metadata is prohibited.";
-        return Err(Refusal::new(ErrorCode::TopicAuthorizationFailed, message));
+        return Err(Refusal::new(ErrorCode::InvalidRequest, message));
     }
     let mut configs = Configs::new();
     for config in &topic.configs {
@@ -265,7 +265,7 @@ mod tests {
             ("n", 40),
             ("u", 40),
             ("m", 42),
-            ("__cluster_metadata", 29),
+            ("__cluster_metadata", 42),
             ("good", 0),
         ];
         assert_eq!(codes, expected.map(|(name, code)| (name.to_owned(), code)));

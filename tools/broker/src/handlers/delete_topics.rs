@@ -25,12 +25,25 @@ pub(super) fn handle(ctx: &mut dyn Ctx, version: i16, request: DeleteTopicsReque
     };
     let mut deleted = Deleted { version, response: DeleteTopicsResponse::default() };
     let mut waiting = BTreeMap::new();
-    let mut seen = BTreeSet::new();
-    for (t, topic) in topics.into_iter().enumerate() {
+    let mut named = BTreeMap::new();
+    for id in topics.iter().filter_map(|topic| known(ctx, topic)) {
+        *named.entry(id).or_insert(0) += 1;
+    }
+    let mut repeated: BTreeSet<Uuid> =
+        named.into_iter().filter(|(_, times)| *times > 1).map(|(id, _)| id).collect();
+    let twice = repeated.clone();
+    for topic in topics {
+        let id = known(ctx, &topic);
+        if id.is_some_and(|id| twice.contains(&id) && !repeated.remove(&id)) {
+            // Its one answer is there already.
+            continue;
+        }
+        let t = deleted.response.responses.len();
         let entry =
             DeletableTopicResult::default().with_name(topic.name.clone()).with_topic_id(topic.topic_id);
         deleted.response.responses.push(entry);
-        match reference(ctx, version, &topic, &mut seen) {
+        let repeated = id.is_some_and(|id| twice.contains(&id));
+        match reference(ctx, version, &topic, repeated) {
             Ok(reference) => {
                 waiting.insert(ctx.control(Command::DeleteTopic(reference)), (t, 0));
             }
@@ -44,11 +57,21 @@ pub(super) fn handle(ctx: &mut dyn Ctx, version: i16, request: DeleteTopicsReque
     Gather::start(ctx, deleted, waiting)
 }
 
+/// The id of a topic that is named, if there is one.
+fn known(ctx: &dyn Ctx, topic: &DeleteTopicState) -> Option<Uuid> {
+    let id = from_uuid(topic.topic_id);
+    let known = match &topic.name {
+        Some(name) => ctx.image().topic(name),
+        None => ctx.image().topic_by_id(id),
+    };
+    known.map(|topic| topic.id)
+}
+
 fn reference(
     ctx: &dyn Ctx,
     version: i16,
     topic: &DeleteTopicState,
-    seen: &mut BTreeSet<Uuid>,
+    repeated: bool,
 ) -> Result<TopicRef, Refusal> {
     let invalid = |message: &str| Err(Refusal::new(ErrorCode::InvalidRequest, message));
     if !ctx.settings().delete_topics() {
@@ -56,21 +79,13 @@ fn reference(
         let code = if version < 3 { ErrorCode::InvalidRequest } else { ErrorCode::TopicDeletionDisabled };
         return Err(Refusal::new(code, "Topic deletion is disabled: delete.topic.enable is false."));
     }
-    let id = from_uuid(topic.topic_id);
-    let (reference, known) = match (&topic.name, id) {
-        (Some(_), id) if id != Uuid::ZERO => {
-            return invalid("You may not specify both topic name and topic id.");
-        }
-        (None, Uuid::ZERO) => return invalid("Neither topic name nor id were specified."),
-        (Some(name), _) => (TopicRef::Name(name.to_string()), ctx.image().topic(name)),
-        (None, id) => (TopicRef::Id(id), ctx.image().topic_by_id(id)),
-    };
-    if let Some(known) = known
-        && !seen.insert(known.id)
-    {
-        return invalid("Duplicate topic: it is named twice in one request.");
+    match (&topic.name, from_uuid(topic.topic_id)) {
+        (Some(_), id) if id != Uuid::ZERO => invalid("You may not specify both topic name and topic id."),
+        (None, Uuid::ZERO) => invalid("Neither topic name nor id were specified."),
+        _ if repeated => invalid("Duplicate topic name or id."),
+        (Some(name), _) => Ok(TopicRef::Name(name.to_string())),
+        (None, id) => Ok(TopicRef::Id(id)),
     }
-    Ok(reference)
 }
 
 struct Deleted {
@@ -135,7 +150,9 @@ mod tests {
         let mut fake = Fake::with_topic("t", 1);
         let codes =
             |results: Vec<DeletableTopicResult>| results.iter().map(|r| r.error_code).collect::<Vec<_>>();
-        assert_eq!(codes(delete(&mut fake, 1, by_name(&["t", "t", "u"]))), [0, 42, 3]);
+        assert_eq!(codes(delete(&mut fake, 1, by_name(&["t", "t", "u"]))), [42, 3]);
+        assert!(fake.image().topic("t").is_some(), "who says it twice may have meant another");
+        assert_eq!(codes(delete(&mut fake, 1, by_name(&["t"]))), [0]);
         assert!(fake.image().topic("t").is_none());
         assert_eq!(codes(delete(&mut fake, 5, by_name(&["t"]))), [3]);
     }
@@ -149,12 +166,13 @@ mod tests {
             state.clone(),
             state.clone().with_name(Some(topic_name("t"))).with_topic_id(id),
             state.clone().with_topic_id(uuid(Uuid::from_halves(5, 5))),
-            state.with_topic_id(id),
         ];
         let results = delete(&mut fake, 6, DeleteTopicsRequest::default().with_topics(topics));
-        assert_eq!(results.iter().map(|r| r.error_code).collect::<Vec<_>>(), [42, 42, 100, 0]);
-        assert_eq!(results[3].name.as_ref().map(|name| &***name), Some("t"));
-        assert_eq!(results[3].topic_id, id);
+        assert_eq!(results.iter().map(|r| r.error_code).collect::<Vec<_>>(), [42, 42, 100]);
+        let topics = vec![state.with_topic_id(id)];
+        let results = delete(&mut fake, 6, DeleteTopicsRequest::default().with_topics(topics));
+        assert_eq!((results[0].error_code, results[0].topic_id), (0, id));
+        assert_eq!(results[0].name.as_ref().map(|name| &***name), Some("t"));
     }
 
     #[test]

@@ -174,7 +174,7 @@ fn all_brokers(ctx: &dyn Ctx) -> Vec<DescribeConfigsResourceResult> {
 }
 
 /// Whether a broker setting can be changed while it runs: those that are a topic setting's default.
-fn is_dynamic(name: &str) -> bool {
+pub(super) fn is_dynamic(name: &str) -> bool {
     topic_config_of_broker(name).is_some_and(|definition| definition.broker_name() == Some(name))
 }
 

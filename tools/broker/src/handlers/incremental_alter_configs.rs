@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use highwater_base::BrokerId;
-use highwater_control::{Command, ConfigOp, apply};
+use highwater_control::{Command, ConfigOp, apply, check_topic_name, topic_config};
 use highwater_wire::ErrorCode;
 use kafka_protocol::messages::incremental_alter_configs_request::AlterConfigsResource;
 use kafka_protocol::messages::incremental_alter_configs_response::AlterConfigsResourceResponse;
@@ -11,7 +11,7 @@ use kafka_protocol::messages::{IncrementalAlterConfigsRequest, IncrementalAlterC
 
 use super::Ctx;
 use super::codec::outcome;
-use super::describe_configs::{BROKER, TOPIC, broker_named};
+use super::describe_configs::{BROKER, TOPIC, broker_named, is_dynamic};
 use super::gather::{Entry, Gather, Response, answer};
 use crate::errors::Refusal;
 use crate::pending::{Handled, Reply};
@@ -61,19 +61,44 @@ fn command(ctx: &dyn Ctx, resource: &AlterConfigsResource) -> Result<Command, Re
                 "Unknown operation type {operation} for {name}: use 0 (set) to 3 (subtract)"
             ));
         }
+        if resource.resource_type == TOPIC
+            && operation == DELETE
+            && !is_set_or_known(ctx, &resource.resource_name, name)
+        {
+            // Taking away what was never there is no error.
+            continue;
+        }
         match ConfigOp::from_kafka(operation, name, config.value.as_deref()) {
             Some(op) => ops.push(op),
             None => return invalid(format!("Null value not supported for : {name}")),
         }
     }
     match resource.resource_type {
-        TOPIC => Ok(Command::AlterTopicConfig { topic: resource.resource_name.to_string(), ops }),
+        TOPIC => {
+            check_topic_name(&resource.resource_name)?;
+            Ok(Command::AlterTopicConfig { topic: resource.resource_name.to_string(), ops })
+        }
         BROKER => {
             let broker = broker_named(ctx, &resource.resource_name)?.unwrap_or(BrokerId::NONE);
+            let known = ctx.settings().describe_broker();
+            let fixed = |op: &&ConfigOp| known.iter().any(|d| d.name == op.name()) && !is_dynamic(op.name());
+            if let Some(op) = ops.iter().find(fixed) {
+                return invalid(format!(
+                    "Cannot update these configs dynamically: [{}]; set it where the broker is started",
+                    op.name()
+                ));
+            }
             Ok(Command::AlterBrokerConfig { broker, ops })
         }
         other => invalid(format!("Unknown resource type {other}: use 2 for topics or 4 for brokers")),
     }
+}
+
+const DELETE: i8 = 1;
+
+fn is_set_or_known(ctx: &dyn Ctx, topic: &str, name: &str) -> bool {
+    topic_config(name).is_some()
+        || ctx.image().topic(topic).is_some_and(|topic| topic.configs.contains_key(name))
 }
 
 struct Altered(IncrementalAlterConfigsResponse);
@@ -178,7 +203,12 @@ mod tests {
     fn requests_that_contradict_themselves_are_refused() {
         let mut fake = Fake::with_topic("t", 1);
         let set = ("segment.ms", 0, Some("7"));
-        let cases: [(AlterConfigsResource, i16); 6] = [
+        let cases: [(AlterConfigsResource, i16); 11] = [
+            (resource(TOPIC, "t", &[("segment.mss", 0, Some("7"))]), 40),
+            (resource(TOPIC, "t", &[("segment.mss", 1, None)]), 0),
+            (resource(TOPIC, "a b", &[set]), 17),
+            (resource(BROKER, "1", &[("num.partitions", 0, Some("7"))]), 42),
+            (resource(BROKER, "1", &[("log.retention.hours", 0, Some("7"))]), 42),
             (resource(TOPIC, "t", &[set, set]), 42),
             (resource(TOPIC, "t", &[("segment.ms", 0, None)]), 42),
             (resource(TOPIC, "t", &[("segment.ms", 4, Some("7"))]), 42),

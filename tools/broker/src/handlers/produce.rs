@@ -25,6 +25,8 @@ pub(super) fn handle(ctx: &mut dyn Ctx, header: &RequestHeader, request: Produce
     let (version, acks) = (header.version, request.acks);
     let exempt = header.client_id.as_deref() == Some("__admin_client");
     let deadline = deadline(ctx, request.timeout_ms);
+    // Who writes transactionally must say in whose name.
+    let nameless = request.transactional_id.is_none() && is_transactional(&request);
     let mut answer = Produced { version, acks, response: ProduceResponse::default(), leaders: Vec::new() };
     let mut waiting = BTreeMap::new();
     for (t, data) in request.topic_data.into_iter().enumerate() {
@@ -40,6 +42,9 @@ pub(super) fn handle(ctx: &mut dyn Ctx, header: &RequestHeader, request: Produce
             let entry = PartitionProduceResponse::default().with_index(index);
             answer.response.responses[t].partition_responses.push(entry);
             let checked = topic.clone().and_then(|topic| {
+                if nameless {
+                    return Err(Refusal::code(ErrorCode::TransactionalIdAuthorizationFailed));
+                }
                 let records = one_batch(version, partition.records)?;
                 let acks = acks_of(acks)?;
                 if is_internal(&topic.name) && !exempt {
@@ -77,7 +82,7 @@ fn one_batch(version: i16, records: Option<Bytes>) -> Result<Bytes, Refusal> {
     let refuse = |what: &str| {
         Err(Refusal::new(ErrorCode::InvalidRecord, format!("Produce requests with version {version} {what}")))
     };
-    let Some(records) = records.filter(|records| !records.is_empty()) else {
+    let Some(mut records) = records.filter(|records| !records.is_empty()) else {
         return refuse("must have at least one record batch per partition");
     };
     if records.len() >= MAGIC_PREFIX && records[MAGIC_PREFIX - 1] != 2 {
@@ -86,28 +91,44 @@ fn one_batch(version: i16, records: Option<Bytes>) -> Result<Bytes, Refusal> {
     let Some(header) = Header::decode(&records) else {
         return refuse("must have at least one whole record batch per partition");
     };
+    let (codec, transactional) = (header.attributes().codec(), header.attributes().is_transactional());
     match header.size() {
         Some(size) if size == records.len() => {}
-        Some(size) if size < records.len() => {
+        // Less than a batch may follow, and is passed over; so does Kafka.
+        Some(size) if size < records.len() && holds_batch(&records[size..]) => {
             return refuse("are only allowed to contain exactly one record batch per partition");
         }
+        Some(size) if size < records.len() => records.truncate(size),
         Some(_) => return refuse("must have at least one whole record batch per partition"),
         None => {
             let message = "the batch's length field is below that of its own header";
             return Err(Refusal::new(ErrorCode::CorruptMessage, message));
         }
     }
-    if version < 7 && header.attributes().codec() == Some(Codec::Zstd) {
+    if version < 7 && codec == Some(Codec::Zstd) {
         let message =
             format!("Produce requests with version {version} are not allowed to use ZStandard compression");
         return Err(Refusal::new(ErrorCode::UnsupportedCompressionType, message));
     }
-    if header.attributes().is_transactional() {
+    if transactional {
         let message =
             "a transactional batch, and no transaction is known: there is no transaction coordinator yet";
         return Err(Refusal::new(ErrorCode::InvalidTxnState, message));
     }
     Ok(records)
+}
+
+/// Whether these bytes begin with a whole batch.
+fn holds_batch(bytes: &[u8]) -> bool {
+    let length = bytes.get(8..12).and_then(|field| field.try_into().ok()).map(i32::from_be_bytes);
+    length.and_then(|length| usize::try_from(length).ok()).is_some_and(|length| length <= bytes.len() - 12)
+}
+
+/// Whether any batch is transactional.
+fn is_transactional(request: &ProduceRequest) -> bool {
+    let partitions = request.topic_data.iter().flat_map(|topic| &topic.partition_data);
+    let mut headers = partitions.filter_map(|partition| Header::decode(partition.records.as_ref()?));
+    headers.any(|header| header.attributes().is_transactional())
 }
 
 struct Produced {
@@ -317,7 +338,6 @@ mod tests {
             (Some(batch(0)[..69].to_vec()), 87),
             (Some([batch(0), batch(0)].concat()), 87),
             (Some(negative), 2),
-            (Some(batch(0x10)), 48),
         ];
         for (records, code) in cases {
             let handled =
@@ -325,6 +345,19 @@ mod tests {
             let produced = produced(8, handled);
             assert_eq!((produced[0].error_code, produced[0].base_offset), (code, -1), "{records:x?}");
             assert!(produced[0].error_message.is_some());
+        }
+        let mut more = Vec::new();
+        for trailing in [vec![0; 3], batch(0)[..40].to_vec()] {
+            let records = [batch(0), trailing].concat();
+            assert!(matches!(
+                fake.handle(&header(Api::Produce, 8), request(1, "t", &[(0, Some(records))]).into()),
+                Handled::Pending(_)
+            ));
+            more.append(&mut fake.take_calls());
+        }
+        for call in more {
+            let PartitionCall::Produce { records, .. } = call.call else { panic!("another call") };
+            assert_eq!(records.len(), 70, "less than a batch behind it is passed over");
         }
         let zstd = [(0, Some(batch(4)))];
         let handled = fake.handle(&header(Api::Produce, 6), request(1, "t", &zstd).into());
@@ -334,6 +367,19 @@ mod tests {
             fake.handle(&header(Api::Produce, 7), request(1, "t", &zstd).into()),
             Handled::Pending(_)
         ));
+    }
+
+    #[test]
+    fn a_transactional_batch_needs_a_name_and_a_transaction() {
+        let mut fake = Fake::with_topic("t", 2);
+        let records = [(0, Some(batch(0x10))), (1, Some(batch(0)))];
+        let asked = request(-1, "t", &records);
+        let handled = fake.handle(&header(Api::Produce, 9), asked.clone().into());
+        assert_eq!(codes(9, handled), [53, 53]);
+        let asked = asked.with_transactional_id(Some(TransactionalId("tx".into())));
+        let handled = fake.handle(&header(Api::Produce, 9), asked.into());
+        let call = fake.take_calls().remove(0);
+        assert_eq!(codes(9, fake.reply(handled, call.index, stored(0))), [48, 0]);
     }
 
     #[test]
