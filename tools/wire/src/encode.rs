@@ -5,6 +5,7 @@ use std::fmt;
 use kafka_protocol::messages::ResponseKind;
 use kafka_protocol::protocol::Encodable;
 
+use crate::api::Api;
 use crate::header::RequestHeader;
 
 /// Why a response cannot be encoded: it holds what its version has no place for. Ours to fix, never the client's.
@@ -45,7 +46,6 @@ pub fn encode_response(request: &RequestHeader, body: &ResponseKind) -> Result<V
     let mut frame = Vec::with_capacity(256);
     frame.extend_from_slice(&[0; 4]);
     request.put_response(&mut frame);
-    use crate::api::Api;
     let written = match (request.api, body) {
         (Api::Produce, ResponseKind::Produce(body)) => body.encode(&mut frame, version),
         (Api::Fetch, ResponseKind::Fetch(body)) => body.encode(&mut frame, version),
@@ -94,7 +94,6 @@ impl std::error::Error for EncodeError {}
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::Api;
     use kafka_protocol::messages::ApiVersionsResponse;
     use kafka_protocol::messages::api_versions_response::ApiVersion;
 
