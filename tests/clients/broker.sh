@@ -73,8 +73,14 @@ P
 
 # stop_broker TERM|KILL: ends it and waits until it has gone.
 stop_broker() {
-  kill "-$1" "$broker_pid"
   local status=0
+  if ! kill "-$1" "$broker_pid" 2> /dev/null; then
+    wait "$broker_pid" 2> /dev/null || status=$?
+    broker_pid=
+    echo "the broker had ended by itself, status $status; the end of its output:" >&2
+    tail -n 20 "$data.log" >&2
+    return 1
+  fi
   wait "$broker_pid" 2> /dev/null || status=$?
   broker_pid=
   case $1 in

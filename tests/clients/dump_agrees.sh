@@ -13,6 +13,10 @@ command -v python3 > /dev/null || skip "no python3"
 why=$(install_java) || skip "$why"
 quietly "javac LoadLogs" javac -cp "$CLIENTS/kafka/lib/*" -d "$CLIENTS/java" "$here/java/LoadLogs.java" || exit 1
 
+load_logs() {
+  java -Xmx512m -XX:+UseSerialGC "-Dlog4j2.configurationFile=$here/java/log4j2.xml" -cp "$CLIENTS/java:$CLIENTS/kafka/lib/*" LoadLogs "$@"
+}
+status=0
 if [ -z "$directory" ]; then
   n=${RECORDS:-20000}
   small=(num.partitions=3 log.segment.bytes=1048576)
@@ -39,11 +43,29 @@ for name, offset in (("cut", 1000), ("emptied", -1)):
 part = c.ask(0, 9, None, -1, 9000, [["agrees-none", [[0, batch([b"again"])]]]])["Topics"][0]["Parts"][0]
 assert part["Error"] == 0, part
 P
+  answer=$(load_logs "$data" lock < /dev/null)
+  if [ "$answer" = "held by another" ]; then
+    echo "ok our lock stops Apache Kafka"
+  else
+    echo "FAILED our lock does not stop Apache Kafka: $answer"
+    status=1
+  fi
   stop_broker TERM || exit 1
+  coproc holder { load_logs "$data" lock; }
+  # shellcheck disable=SC2154
+  read -r answer <&"${holder[0]}"
+  said=$(timeout 20 "$BROKER" serve --data "$data" --listen 127.0.0.1:0 2>&1) && answer="not refused"
+  if [ "$answer" = locked ] && grep -q process <<< "$said"; then
+    echo "ok Apache Kafka's lock stops ours: $said"
+  else
+    echo "FAILED Apache Kafka's lock does not stop ours: $answer, $said"
+    status=1
+  fi
+  exec {holder[1]}>&-
+  wait "$holder_PID" 2> /dev/null
   directory=$data
 fi
 
-status=0
 if ! "$BROKER" verify "$directory" > "$scratch/verify.txt" 2>&1; then
   echo "FAILED highwater verify:"
   tail -n 5 "$scratch/verify.txt"
@@ -54,8 +76,7 @@ load() { # clean|unclean: on a copy, as the loader may write
   cp -r "$directory" "$scratch/copy"
   rm -rf "$scratch/copy/__cluster_metadata-0"
   [ "$1" = clean ] || rm -f "$scratch/copy/.kafka_cleanshutdown"
-  if java -Xmx512m -XX:+UseSerialGC "-Dlog4j2.configurationFile=$here/java/log4j2.xml" -cp "$CLIENTS/java:$CLIENTS/kafka/lib/*" \
-    LoadLogs "$scratch/copy" "$1" > "$scratch/loaded-$1.txt" 2> "$scratch/loaded-$1.err"; then
+  if load_logs "$scratch/copy" "$1" > "$scratch/loaded-$1.txt" 2> "$scratch/loaded-$1.err"; then
     echo "ok Apache Kafka's loader accepts it ($1 stop): $(grep -c '^loaded' "$scratch/loaded-$1.txt") partitions"
   else
     echo "FAILED Apache Kafka's loader ($1 stop):"

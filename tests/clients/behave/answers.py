@@ -315,4 +315,7 @@ if __name__ == "__main__":
             say(part.__name__, f"stopped: {type(e).__name__} {e}")
             if "-v" in sys.argv:
                 raise
-            broker = Broker(sys.argv[1])
+            try:
+                broker = Broker(sys.argv[1])
+            except OSError as gone:
+                sys.exit(f"the broker has gone: {gone}")

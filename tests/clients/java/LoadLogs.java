@@ -14,6 +14,7 @@ import org.apache.kafka.common.record.internal.RecordBatch;
 import org.apache.kafka.common.utils.Time;
 import org.apache.kafka.metadata.properties.MetaPropertiesEnsemble;
 import org.apache.kafka.server.storage.log.FetchIsolation;
+import org.apache.kafka.server.util.FileLock;
 import org.apache.kafka.server.util.KafkaScheduler;
 import org.apache.kafka.storage.internals.checkpoint.CleanShutdownFileHandler;
 import org.apache.kafka.storage.internals.checkpoint.OffsetCheckpointFile;
@@ -26,7 +27,8 @@ import org.apache.kafka.storage.log.metrics.BrokerTopicStats;
 
 /**
  * Loads a stopped log directory with Apache Kafka's own loader, as its LogManager does at start: LoadLogs DIRECTORY clean|unclean. One line a
- * partition, with what the loader made of it; fails on anything it refuses, and on any file that a clean load changes.
+ * partition, with what the loader made of it; fails on anything it refuses, and on any file that a clean load changes. LoadLogs DIRECTORY lock takes
+ * the directory's lock as its LogManager does, says whether it got it, and holds it until its input ends.
  */
 public final class LoadLogs {
     private final File directory;
@@ -126,6 +128,11 @@ public final class LoadLogs {
     }
 
     public static void main(String[] args) throws Exception {
+        if (args[1].equals("lock")) {
+            System.out.println(new FileLock(new File(args[0], ".lock")).tryLock() ? "locked" : "held by another");
+            System.in.readAllBytes();
+            return;
+        }
         boolean held = new LoadLogs(new File(args[0]), args[1].equals("clean")).run();
         System.exit(held ? 0 : 1);
     }
