@@ -40,8 +40,9 @@ pub(crate) fn judge(
     }
     if let Some(epochs) = epochs {
         let in_force = epochs.epoch_at(facts.first);
-        // Batches of older formats carry none, and none may be known from before an upgrade.
-        if facts.leader_epoch.is_some() && in_force.is_some() && facts.leader_epoch != in_force {
+        // Batches of older formats carry none, and none may be known from before an upgrade. Any other negative one is
+        // damage.
+        if facts.leader_epoch != LeaderEpoch::NONE && in_force.is_some() && facts.leader_epoch != in_force {
             return Err(Fault::Epoch);
         }
     }
@@ -95,6 +96,8 @@ mod tests {
         assert_eq!(judged(&good, Some(11)), Err(Fault::Offsets));
         let mut other = good.clone();
         other[15] ^= 1; // leader epoch
+        assert_eq!(judged(&other, Some(10)), Err(Fault::Epoch));
+        other[12] ^= 0x80; // and a negative one
         assert_eq!(judged(&other, Some(10)), Err(Fault::Epoch));
         other = good.clone();
         other[0] ^= 0x40; // base offset
