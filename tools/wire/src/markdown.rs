@@ -55,9 +55,9 @@ const TAIL: &str = "
 | Fetch sessions | declined with session id 0 |
 | Fetch from a follower (replica id of 0 or more) | CLUSTER_AUTHORIZATION_FAILED(31): there are no followers yet |
 | automatic creation by Metadata | waits for the topics and tells of them at once; 64 of one request, the others get LEADER_NOT_AVAILABLE(5) and are made when asked for again; never a topic of the broker's own |
-| DescribeConfigs | a resource that is named twice is described once, then INVALID_REQUEST(42); loggers have no levels |
-| Produce | bytes after the one batch of a partition are refused with INVALID_RECORD(87), also if they are less than a batch |
-| a transactional batch | INVALID_TXN_STATE(48): no transaction can be open |
+| DescribeConfigs | at most 500,000 settings in one answer, then INVALID_REQUEST(42); loggers have no levels |
+| Produce | a partition without records gets INVALID_RECORD(87) where Kafka closes the connection; errors come with a message |
+| a transactional batch with a transactional id | INVALID_TXN_STATE(48): no transaction can be open |
 | varints | longer than their value needs are refused |
 | tagged fields | out of order, or with a size that is not their value's, are refused |
 | `cleanup.policy=compact`, `remote.storage.enable=true` | INVALID_CONFIG(40) until they are there |

@@ -28,16 +28,11 @@ const BROKER_LOGGER: i8 = 8;
 
 pub(super) fn handle(ctx: &dyn Ctx, version: i16, request: &DescribeConfigsRequest) -> Handled {
     let mut response = DescribeConfigsResponse::default();
-    let mut seen = BTreeSet::new();
+    let mut room = MOST_SETTINGS;
     for resource in &request.resources {
         let mut entry = DescribeConfigsResult::default().with_resource_type(resource.resource_type);
         entry.resource_name = resource.resource_name.clone();
-        // An answer is a thousand times as long as its question: nobody needs the same one twice.
-        let described = if seen.insert((resource.resource_type, &*resource.resource_name)) {
-            describe(ctx, resource)
-        } else {
-            Err(Refusal::new(ErrorCode::InvalidRequest, "Each resource must appear at most once."))
-        };
+        let described = if room > 0 { describe(ctx, resource) } else { too_long() };
         (entry.error_code, entry.error_message) = outcome(&described);
         let wanted = wanted(resource);
         for mut config in described.unwrap_or_default() {
@@ -54,10 +49,20 @@ pub(super) fn handle(ctx: &dyn Ctx, version: i16, request: &DescribeConfigsReque
                 config.documentation = None;
             }
             entry.configs.push(config);
+            room = room.saturating_sub(1);
         }
         response.results.push(entry);
     }
     answer(response)
+}
+
+/// Settings that one answer tells at most, but for the last resource: an answer is a thousand times as long as
+/// its question.
+const MOST_SETTINGS: usize = 500_000;
+
+fn too_long<T>() -> Result<T, Refusal> {
+    let message = format!("More than {MOST_SETTINGS} settings in one answer: ask in several requests.");
+    Err(Refusal::new(ErrorCode::InvalidRequest, message))
 }
 
 /// The settings asked for by name; null, and an empty list too, mean all.
@@ -258,20 +263,19 @@ mod tests {
     }
 
     #[test]
-    fn a_resource_that_is_named_twice_is_described_once() {
+    fn an_answer_that_would_be_too_long_ends_in_refusals() {
         let mut fake = Fake::with_topic("t", 1);
-        let resource =
-            DescribeConfigsResource::default().with_resource_type(TOPIC).with_resource_name("t".into());
-        let resource = resource.with_configuration_keys(None);
-        let request = DescribeConfigsRequest::default().with_resources(vec![resource; 3]);
-        let ResponseKind::DescribeConfigs(response) =
-            body(fake.handle(&header(Api::DescribeConfigs, 4), request.into()))
-        else {
-            panic!("another response")
-        };
-        let codes: Vec<_> =
-            response.results.iter().map(|result| (result.error_code, result.configs.len())).collect();
-        assert_eq!(codes, [(0, topic_configs().len()), (42, 0), (42, 0)]);
+        let all = topic_configs().len();
+        let whole = MOST_SETTINGS.div_ceil(all);
+        let resource = DescribeConfigsResource::default()
+            .with_resource_type(TOPIC)
+            .with_resource_name("t".into())
+            .with_configuration_keys(None);
+        let request = DescribeConfigsRequest::default().with_resources(vec![resource; whole + 1]);
+        let handled = fake.handle(&header(Api::DescribeConfigs, 4), request.into());
+        let ResponseKind::DescribeConfigs(response) = body(handled) else { panic!("another response") };
+        assert!(response.results[..whole].iter().all(|result| result.configs.len() == all));
+        assert_eq!((response.results[whole].error_code, response.results[whole].configs.len()), (42, 0));
     }
 
     #[test]

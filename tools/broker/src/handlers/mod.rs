@@ -24,7 +24,7 @@ mod fake;
 use highwater_wire::RequestHeader;
 use kafka_protocol::messages::RequestKind;
 
-pub(crate) use crate::ctx::{Ctx, NodeFacts};
+pub(crate) use crate::ctx::Ctx;
 use crate::pending::Handled;
 use crate::session::Session;
 
