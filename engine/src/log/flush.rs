@@ -3,8 +3,8 @@
 use highwater_base::{Mono, Mutant, Now};
 use highwater_io::{Io, IoError, Op, Outcome};
 
+use super::Log;
 use super::flight::Flight;
-use super::{Log, State};
 use crate::Durability;
 use crate::segment::Name;
 use crate::tail::Place;
@@ -19,7 +19,7 @@ impl Log {
             let segment = &self.segments[index];
             let end = segment.size;
             let Some(live) = segment.live() else { continue };
-            let Some(file) = live.file else { break };
+            let Some(file) = live.file else { continue };
             let upto = written.min(live.place.plus(end));
             // A rolled segment is synced so that it can be sealed, whoever waits.
             let due = wanted || (live.rolled && upto == live.place.plus(end));
@@ -42,10 +42,7 @@ impl Log {
     }
 
     fn wants_sync(&self, now: Now) -> bool {
-        if self.wanted_sync > self.synced_end
-            || matches!(self.state, State::Closing(_))
-            || self.checkpoint_wants_sync()
-        {
+        if self.is_eager() || self.checkpoint_wants_sync() {
             return true;
         }
         match self.settings.durability {

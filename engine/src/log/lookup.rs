@@ -86,7 +86,8 @@ impl Log {
             return false;
         }
         let index = self.segment_index(reader.segment).expect("it was looked at");
-        let Some(bytes) = self.bytes_of(slot, index, position, facts.size as usize) else { return false };
+        let bytes = self.bytes_of(slot, index, position, facts.size as usize);
+        let bytes = bytes.expect("it was looked at just now");
         let limit = self.settings.limits.decompressed_bytes;
         let wanted = |timestamp: WallMs, offset: Offset| {
             offset >= from && if exact { timestamp == at } else { timestamp >= at }

@@ -410,6 +410,11 @@ impl Log {
         self.producers.largest_id()
     }
 
+    /// Whether the log is durably there: open, not being made or taken down.
+    pub fn is_ready(&self) -> bool {
+        self.state == State::Open
+    }
+
     /// The topic's id, if the directory says one.
     pub fn topic_id(&self) -> Option<Uuid> {
         self.topic_id

@@ -261,7 +261,8 @@ fn last_offset(
     };
     let file = open_file(io, path.to_path_buf(), OpenHow::Read, settings.direct)?;
     let mut window = Window::new(file, len, settings.limits.read_bytes);
-    let rules = WalkRules { base, limit: Offset::MAX, epochs: None, mutant: settings.mutant };
+    let mutant = settings.mutant;
+    let rules = WalkRules { base, limit: Offset::MAX, epochs: None, mutant, end_offset: None };
     let walked = walk(io, &mut window, (0, base), len, &rules, |_, _, _| {});
     blocking::run(io, Op::Close { file })?;
     Ok(walked?.next.plus(-1))

@@ -296,16 +296,20 @@ impl Log {
         at: u64,
         len: usize,
     ) -> Option<std::borrow::Cow<'_, [u8]>> {
-        if let Some(live) = self.segments[index].live() {
-            let place = live.place.plus(at);
-            if self.tail.start().is_some_and(|start| start <= place) {
-                let mut out = vec![0; len];
-                if self.tail.peek(place, &mut out) {
-                    return Some(out.into());
-                }
-            }
+        let reader = self.readers.slots[slot].as_ref()?;
+        let Some(live) = self.segments[index].live() else { return reader.bytes(at, len) };
+        let Some(start) = self.tail.start() else { return reader.bytes(at, len) };
+        let (from, to) = (live.place.plus(at), live.place.plus(at + len as u64));
+        if to <= start {
+            return reader.bytes(at, len);
         }
-        self.readers.slots[slot].as_ref()?.bytes(at, len)
+        let mut out = vec![0; len];
+        let on_disk = if from < start { start.since(from) as usize } else { 0 };
+        if on_disk > 0 {
+            out[..on_disk].copy_from_slice(&reader.bytes(at, on_disk)?);
+        }
+        // What the tail gave up meanwhile is on disk.
+        if self.tail.peek(from.plus(on_disk as u64), &mut out[on_disk..]) { Some(out.into()) } else { None }
     }
 
     /// Moves a reader over what it saw; true if its job is done.
@@ -366,8 +370,10 @@ impl Log {
                 if facts.last >= *to {
                     return self.rebuild_ends(slot, position);
                 }
-                step_over(reader);
                 self.rebuild_sees(slot, position, &facts);
+                if let Some(reader) = self.readers.slots[slot].as_mut() {
+                    step_over(reader);
+                }
                 false
             }
         }
@@ -484,26 +490,19 @@ impl Log {
             self.events.push_back(LogEvent::ReadDone { id, result: Ok(Fetched::empty(from)) });
             return true;
         };
-        let data = reader.slices(taken.start, taken.end);
+        // Some of it may lie in the tail only.
+        let data = reader.slices(taken.start, taken.end).or_else(|| self.slices_of_both(slot, base, taken));
+        let reader = self.readers.slots[slot].as_mut().expect("a reader with a job");
+        let Some(data) = data else {
+            // The bytes went from memory meanwhile: read them again.
+            reader.seek(base, None, None);
+            reader.job = Some(Job::Fetch { id, from, upto, max_bytes, taken: None });
+            return false;
+        };
         reader.position = Some(taken.end);
         reader.expected = Some(taken.next);
         reader.need = 0;
         reader.forget_before();
-        let data = match data {
-            Some(data) => data,
-            // Some of it lies in the tail only.
-            None => match self.slices_of_both(slot, base, taken) {
-                Some(data) => data,
-                None => {
-                    // The bytes went from memory meanwhile: read them again.
-                    let job = Job::Fetch { id, from, upto, max_bytes, taken: None };
-                    let reader = self.readers.slots[slot].as_mut().expect("a reader with a job");
-                    reader.seek(base, None, None);
-                    reader.job = Some(job);
-                    return false;
-                }
-            },
-        };
         self.events.push_back(LogEvent::ReadDone { id, result: Ok(Fetched { data, next: taken.next }) });
         true
     }

@@ -78,7 +78,9 @@ impl Log {
             Some(proof) if number == proof.segment => proof.position,
             Some(_) | None => 0,
         };
-        let resumes = number >= plan.index_from && (number == on_disk.len() - 1 || proven > 0);
+        // What an index says of bytes that nobody proved may be of other bytes.
+        let trusted = proven > 0 || (plan.clean && proof.is_none() && is_last);
+        let resumes = number >= plan.index_from && trusted;
         let (mut gathered, mut at) =
             self.begin_gathering(io, found, base, resumes, proven, proof, plan, &mut window)?;
         let file_len = len;
@@ -91,6 +93,9 @@ impl Log {
                 limit,
                 epochs: (at.0 < proven).then_some(&epochs),
                 mutant: self.settings.mutant,
+                end_offset: proof
+                    .filter(|proof| number == proof.segment && end == proof.position)
+                    .map(|proof| proof.offset),
             };
             let producers = &mut self.producers;
             let walked = walk(io, &mut window, at, end, &rules, |position, facts, batch| {
@@ -440,6 +445,17 @@ impl Log {
                     None if there.is_some() => steps.push(Step::Unlink { path }),
                     None => continue,
                 }
+                changed = true;
+            }
+            // The producers are those of this segment's end: a later truncation begins from there.
+            let next = segment.end;
+            if gathered.producers_from <= next
+                && !self.producers.is_empty()
+                && !self.snapshots.contains(&next)
+            {
+                steps.extend(replace_file(self.path(FileKind::Snapshot, next), self.producers.snapshot()));
+                self.snapshots.push(next);
+                self.snapshots.sort_unstable();
                 changed = true;
             }
             let sealed = self.seal_on_disk(io, found, base)?;

@@ -33,6 +33,8 @@ pub(super) struct Plan {
     pub(super) index_from: usize,
     /// Producers are rebuilt from this offset on.
     pub(super) producers_from: Offset,
+    /// The directory was stopped in order.
+    pub(super) clean: bool,
 }
 
 /// What a segment's walk asks for next.
@@ -158,7 +160,7 @@ impl Log {
         // A segment without its index is read, wherever it lies.
         let missing = (0..last).find(|i| !found.has(FileKind::OffsetIndex, on_disk[*i].base));
         let index_from = missing.map_or(index_from, |missing| index_from.min(missing));
-        Ok(Plan { first: first.min(index_from), index_from, producers_from })
+        Ok(Plan { first: first.min(index_from), index_from, producers_from, clean: hint.clean_stop })
     }
 
     /// A segment that is not read: its facts come from its size and its indexes' ends.
@@ -237,7 +239,13 @@ impl Log {
     }
 
     pub(super) fn walk_rules(&self, base: Offset, limit: Offset, proven: bool) -> WalkRules<'_> {
-        WalkRules { base, limit, epochs: proven.then_some(&self.epochs), mutant: self.settings.mutant }
+        WalkRules {
+            base,
+            limit,
+            epochs: proven.then_some(&self.epochs),
+            mutant: self.settings.mutant,
+            end_offset: None,
+        }
     }
 
     pub(super) fn note(

@@ -22,7 +22,7 @@ impl Log {
             || live.sealing
             || live.preparing
             || successor != Name::Durable
-            || self.state == super::State::Cutting
+            || (self.state == super::State::Cutting && !self.is_draining_for_cut())
         {
             return;
         }
@@ -48,6 +48,8 @@ impl Log {
         steps.push(Step::Stat { path: self.path(FileKind::Log, base) });
         let live = self.segments[first].live_mut().expect("checked above");
         live.sealing = true;
+        // The script closes it; readers open it anew once it is sealed.
+        live.file = None;
         self.run(Purpose::Settle(base), steps);
     }
 
@@ -58,7 +60,6 @@ impl Log {
         let segment = &mut self.segments[index];
         segment.modified_ms = modified_ms;
         let Some(live) = segment.live_mut() else { return };
-        live.file = None;
         let seal = live.seal.take().map(|seal| seal.finish(WallMs::new(modified_ms)).encode());
         let mut steps = Vec::new();
         // Without a seal, after a restart, its batches' own checksums must do.

@@ -78,6 +78,11 @@ impl Log {
         self.due = true;
     }
 
+    /// Whether a cut waits for what is staged to be durable.
+    pub(super) fn is_draining_for_cut(&self) -> bool {
+        matches!(self.cut, Some(Cut { stage: Stage::Draining { .. }, .. }))
+    }
+
     pub(super) fn drive_cut(&mut self, now: Now, _io: &mut dyn Io) {
         let Some(Cut { to, stage: Stage::Draining { restart } }) = &self.cut else { return };
         let (to, restart) = (*to, *restart);
@@ -178,11 +183,9 @@ impl Log {
         let mut applied = None;
         if facts.last >= walk.producers_from {
             let index = self.segment_index(reader.segment).expect("it was looked at");
-            if let Some(bytes) = self.bytes_of(slot, index, position, facts.size as usize)
-                && let Ok(Some(batch)) = Batch::at(&bytes, 0)
-            {
-                applied = ProducerBatch::of(batch);
-            }
+            let bytes = self.bytes_of(slot, index, position, facts.size as usize);
+            let bytes = bytes.expect("it was looked at just now");
+            applied = Batch::at(&bytes, 0).ok().flatten().and_then(ProducerBatch::of);
         }
         if let Some(batch) = applied {
             self.producers.apply(&batch);

@@ -47,7 +47,9 @@ impl Log {
 
     /// Whether somebody waits for durability of what is not durable yet.
     pub(super) fn is_eager(&self) -> bool {
-        self.wanted_sync > self.synced_end || self.settings.durability == crate::Durability::Each
+        self.wanted_sync > self.synced_end
+            || self.settings.durability == crate::Durability::Each
+            || matches!(self.state, State::Closing(_) | State::Cutting)
     }
 
     fn plan_write(&mut self) -> Option<Plan> {
@@ -275,7 +277,12 @@ impl Log {
 
     /// Prepares space ahead of the write position.
     pub(super) fn drive_prepare(&mut self, now: Now, io: &mut dyn Io) {
-        if self.state != State::Open && !matches!(self.state, State::Closing(_)) {
+        let serves = match self.state {
+            State::Open | State::Closing(super::close::Stage::Draining) => true,
+            State::Cutting => self.is_draining_for_cut(),
+            _ => false,
+        };
+        if !serves {
             return;
         }
         if self.no_space.as_ref().is_some_and(|lack| lack.retry_at > now.mono) {

@@ -37,6 +37,8 @@ pub(crate) struct Rules<'a> {
     /// Epochs on disk, for bytes that they are proven to cover.
     pub(crate) epochs: Option<&'a EpochCache>,
     pub(crate) mutant: Mutant,
+    /// The offset that is known to follow the last batch before the walk's end, if one is.
+    pub(crate) end_offset: Option<Offset>,
 }
 
 /// Walks from `position`, where the offset `next` is expected, to `end`, and shows each batch to `see`.
@@ -72,15 +74,11 @@ pub(crate) fn walk(
         if facts.last >= rules.limit {
             return stop(Stop::Bad);
         }
-        if facts.first > next
-            && let Some(header) = bytes.get(size..).filter(|rest| rest.len() >= MAGIC_PREFIX)
-        {
-            let follower = Offset::new(i64::from_be_bytes(header[..8].try_into().expect("eight bytes")));
-            let begun = header[8..MAGIC_PREFIX].iter().any(|byte| *byte != 0);
-            // The next batch follows what this one would end with if its first offset were the expected one.
-            if begun && follower == next.plus(facts.last.since(facts.first) + 1) {
-                return stop(Stop::Bad);
-            }
+        // The next batch follows what this one would end with if its first offset were the expected one.
+        let closed_up = next.plus(facts.last.since(facts.first) + 1);
+        let is_last = position + size as u64 == end;
+        if facts.first > next && follower(bytes, size, is_last, rules) == Some(closed_up) {
+            return stop(Stop::Bad);
         }
         if position + size as u64 > end {
             return stop(Stop::Overrun);
@@ -89,4 +87,14 @@ pub(crate) fn walk(
         position += size as u64;
         next = facts.last.plus(1);
     }
+}
+
+/// The first offset of what comes behind a batch of `size` bytes, if that is known.
+fn follower(bytes: &[u8], size: usize, is_last: bool, rules: &Rules<'_>) -> Option<Offset> {
+    if is_last && rules.end_offset.is_some() {
+        return rules.end_offset;
+    }
+    let header = bytes.get(size..size + MAGIC_PREFIX)?;
+    let begun = header[8..].iter().any(|byte| *byte != 0);
+    begun.then(|| Offset::new(i64::from_be_bytes(header[..8].try_into().expect("eight bytes"))))
 }
