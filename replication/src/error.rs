@@ -110,6 +110,8 @@ impl PartitionError {
 
 fn append_code(error: &AppendError) -> i16 {
     match error {
+        AppendError::Batch(error) => error.kafka_code(),
+        AppendError::Producer(error) => error.kafka_code(),
         AppendError::Busy(busy) => busy_code(*busy),
         AppendError::StaleEpoch { .. } => 6,
         AppendError::Backpressure { .. } => 7,
