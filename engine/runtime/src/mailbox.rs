@@ -50,10 +50,11 @@ impl<M> Sender<M> {
         // Pairs with the fence in `fall_asleep`: either the receiver sees this message before it parks, or
         // this thread sees it asleep.
         fence(Ordering::SeqCst);
-        if self.shared.asleep.load(Ordering::Relaxed) && self.shared.asleep.swap(false, Ordering::AcqRel) {
-            if let Some(waker) = self.shared.waker.get() {
-                waker.wake();
-            }
+        if self.shared.asleep.load(Ordering::Relaxed)
+            && self.shared.asleep.swap(false, Ordering::AcqRel)
+            && let Some(waker) = self.shared.waker.get()
+        {
+            waker.wake();
         }
         Ok(())
     }

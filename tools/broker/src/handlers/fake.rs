@@ -9,9 +9,10 @@ use highwater_control::{Command, Image, NewTopic, Registration, apply};
 use highwater_wire::{Api, RequestHeader};
 use kafka_protocol::messages::{RequestKind, ResponseKind};
 
-use super::{Ctx, NodeFacts, handle};
+use super::{Ctx, handle};
 use crate::call::{PartitionCall, PartitionReply};
 use crate::config::{Settings, Source};
+use crate::ctx::NodeFacts;
 use crate::pending::{Answer, Handled, Reply};
 use crate::session::Session;
 

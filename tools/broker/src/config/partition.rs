@@ -1,0 +1,79 @@
+//! A topic's settings as its partitions are told them.
+
+use highwater_control::{DurabilitySetting, Image, TimestampType, effective};
+use highwater_engine::{Durability, LogSettings, Preallocate};
+use highwater_isr::ReplicaSettings;
+use highwater_replication::PartitionSettings;
+
+use super::Settings;
+
+/// Bytes that `interval` durability may lose besides what `flush.messages` and `flush.ms` bound.
+const INTERVAL_BYTES: u64 = 64 << 20;
+
+impl Settings {
+    /// What holds for the partitions of a topic.
+    pub(crate) fn of_partitions(&self, image: &Image, topic: &str) -> (LogSettings, PartitionSettings) {
+        let topic = effective(image, self.topic_defaults(), Some(topic));
+        let log = LogSettings {
+            durability: match topic.durability {
+                DurabilitySetting::Each => Durability::Each,
+                DurabilitySetting::Os => Durability::Os,
+                DurabilitySetting::Interval { messages, ms } => Durability::Interval {
+                    bytes: INTERVAL_BYTES,
+                    messages: messages.unwrap_or(u64::MAX),
+                    ms: ms.unwrap_or(u64::MAX),
+                },
+            },
+            segment_bytes: topic.segment_bytes.into(),
+            segment_ms: topic.segment_ms,
+            index_interval_bytes: topic.index_interval_bytes.into(),
+            // Kafka allows as few as 4, and then rolls at every batch; so does this.
+            index_bytes: u64::from(topic.segment_index_bytes).max(36),
+            retention_ms: topic.retention_ms.filter(|_| topic.delete),
+            retention_bytes: topic.retention_bytes.filter(|_| topic.delete),
+            retention_check_ms: self.number("log.retention.check.interval.ms"),
+            file_delete_delay_ms: topic.file_delete_delay_ms,
+            max_message_bytes: topic.max_message_bytes as usize,
+            timestamps: match topic.timestamp_type {
+                TimestampType::CreateTime => highwater_engine::batch::TimestampType::Create,
+                TimestampType::LogAppendTime => highwater_engine::batch::TimestampType::LogAppend,
+            },
+            timestamp_before_max_ms: topic.timestamp_before_max_ms,
+            timestamp_after_max_ms: topic.timestamp_after_max_ms,
+            producer_expiration_ms: self.number("producer.id.expiration.ms"),
+            preallocate: if topic.preallocate { Preallocate::Written } else { Preallocate::Ahead },
+            ..LogSettings::default()
+        };
+        let replica = ReplicaSettings { min_insync: topic.min_insync_replicas, ..ReplicaSettings::default() };
+        (log, PartitionSettings { replica, deletable: topic.delete, ..PartitionSettings::default() })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Source;
+
+    #[test]
+    fn defaults_are_those_of_the_engine() {
+        let (log, partition) = Settings::default().of_partitions(&Image::new("c"), "t");
+        assert_eq!(log, LogSettings::default());
+        assert_eq!(partition, PartitionSettings::default());
+    }
+
+    #[test]
+    fn the_brokers_settings_reach_the_log() {
+        let given = [
+            (Source::File, "log.retention.hours".into(), "1".into()),
+            (Source::File, "log.cleanup.policy".into(), "".into()),
+            (Source::File, "durability".into(), "interval".into()),
+        ];
+        let (log, partition) = Settings::from_sources(&given).unwrap().of_partitions(&Image::new("c"), "t");
+        assert_eq!(log.retention_ms, None);
+        assert!(!partition.deletable);
+        assert_eq!(
+            log.durability,
+            Durability::Interval { bytes: INTERVAL_BYTES, messages: u64::MAX, ms: 1000 }
+        );
+    }
+}

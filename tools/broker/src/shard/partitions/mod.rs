@@ -1,0 +1,340 @@
+//! The partitions of one shard: they follow the metadata, and are asked by requests of every shard.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use highwater_base::{BrokerId, Mono, Now, Offset, PartitionIndex, ProducerId, TopicPartition};
+use highwater_control::{Image, Topic};
+use highwater_engine::Log as EngineLog;
+use highwater_engine::layout::PartitionDir;
+use highwater_io::{Completion, Io};
+use highwater_replication::{Node, Outgoing, Partition, PartitionKey, assignment_of};
+
+use crate::config::Settings;
+use crate::log::{Level, Log};
+use crate::mail::Mail;
+use crate::message::ReplyTo;
+use crate::slots::Slots;
+use crate::storage::{CheckpointFiles, DataDir, Offsets, PartitionOffsets};
+
+mod asked;
+mod opening;
+
+/// What a shard knows of a data directory.
+#[derive(Clone, Debug)]
+pub(crate) struct DirFacts {
+    pub(crate) path: PathBuf,
+    pub(crate) id: highwater_base::Uuid,
+    pub(crate) clean: bool,
+    pub(crate) checkpoints: CheckpointFiles,
+    pub(crate) partitions: Vec<PartitionDir>,
+}
+
+impl DirFacts {
+    pub(crate) fn of(dir: &DataDir) -> DirFacts {
+        DirFacts {
+            path: dir.path.clone(),
+            id: dir.id,
+            clean: dir.clean_stop.is_some(),
+            checkpoints: dir.checkpoints.clone(),
+            partitions: dir.partitions.clone(),
+        }
+    }
+}
+
+/// All partitions of a shard.
+///
+/// Inputs: [`Partitions::follow`] with each new image, [`Partitions::complete`], [`Partitions::call`] and
+/// [`Partitions::forget`]. Then [`Partitions::step`], and [`Partitions::poll_reply`] until it gives none.
+pub(super) struct Partitions {
+    me: BrokerId,
+    settings: Arc<Settings>,
+    dirs: Arc<Vec<DirFacts>>,
+    node: Node,
+    /// Where each partition is, by its key.
+    places: BTreeMap<PartitionKey, Place>,
+    next_owner: u32,
+    /// Who waits for an answer, by the key that the partition was given.
+    asked: Slots<asked::Asked>,
+    /// The keys of those who may give up.
+    waits: BTreeMap<ReplyTo, u64>,
+    replies: VecDeque<(ReplyTo, crate::call::PartitionReply)>,
+    /// The image that was followed last.
+    followed: Option<Arc<Image>>,
+    /// Partitions that are to be made once the name of their directory is free.
+    wanted: Vec<Wanted>,
+    /// Partitions whose directories are being removed.
+    leaving: BTreeSet<PartitionKey>,
+    /// Partitions that were made and do not serve yet.
+    making: BTreeSet<PartitionKey>,
+    /// Failures that were told.
+    told: BTreeSet<PartitionKey>,
+    deadline: Option<Mono>,
+    closing: bool,
+}
+
+/// Where a partition's log is.
+#[derive(Clone, Debug)]
+struct Place {
+    dir: usize,
+    partition: TopicPartition,
+}
+
+struct Wanted {
+    key: PartitionKey,
+    place: Place,
+}
+
+impl Partitions {
+    /// The largest producer id that the logs know.
+    pub(super) fn largest_producer(&self) -> ProducerId {
+        let ids = self.node.iter().map(|(_, partition)| partition.log().largest_producer_id());
+        ids.max().unwrap_or(ProducerId::NONE)
+    }
+
+    /// The metadata is this from now on: makes, removes and assigns partitions.
+    pub(super) fn follow(&mut self, image: &Arc<Image>, mail: &Mail, now: Now) {
+        let before = self.followed.replace(Arc::clone(image));
+        let others_changed = before.as_ref().is_none_or(|before| {
+            !before.brokers().eq(image.brokers())
+                || !before.all_broker_configs().eq(image.all_broker_configs())
+        });
+        for topic in image.topics() {
+            let known = before.as_ref().and_then(|before| before.topic_by_id(topic.id));
+            if others_changed || known.is_none_or(|known| !Arc::ptr_eq(known, topic)) {
+                self.follow_topic(image, topic, mail, now);
+            }
+        }
+        let gone: Vec<PartitionKey> =
+            self.places.keys().filter(|(topic, _)| image.topic_by_id(*topic).is_none()).copied().collect();
+        for key in gone {
+            self.remove(key, now);
+        }
+        self.wanted.retain(|wanted| image.topic_by_id(wanted.key.0).is_some());
+        self.make_wanted(now);
+    }
+
+    fn follow_topic(&mut self, image: &Image, topic: &Topic, mail: &Mail, now: Now) {
+        for (at, state) in topic.partitions.iter().enumerate() {
+            let index = PartitionIndex::new(at as i32);
+            let key = (topic.id, index);
+            if mail.owner(key) != mail.me() || !state.replicas.contains(&self.me) {
+                continue;
+            }
+            if !self.places.contains_key(&key) {
+                let partition = TopicPartition::new(Arc::clone(&topic.name), index);
+                let dir = self.dir_of(state.directory_of(self.me));
+                if !self.wanted.iter().any(|wanted| wanted.key == key) {
+                    self.wanted.push(Wanted { key, place: Place { dir, partition } });
+                }
+                continue;
+            }
+            self.assign(image, topic, index, now);
+        }
+    }
+
+    /// Tells a partition its role and its settings.
+    fn assign(&mut self, image: &Image, topic: &Topic, index: PartitionIndex, now: Now) {
+        let Some(partition) = self.node.get_mut((topic.id, index)) else { return };
+        let (log, settings) = self.settings.of_partitions(image, &topic.name);
+        partition.update_settings(now, log, settings);
+        if let Some(assignment) = assignment_of(image, topic, index) {
+            partition.assign(now, assignment);
+        }
+    }
+
+    /// The place of a directory id in the list; an unknown one is the emptiest.
+    fn dir_of(&self, id: Option<highwater_base::Uuid>) -> usize {
+        if let Some(at) = self.dirs.iter().position(|dir| Some(dir.id) == id) {
+            return at;
+        }
+        let used = |dir: usize| self.places.values().filter(|place| place.dir == dir).count();
+        (0..self.dirs.len()).min_by_key(|dir| used(*dir)).unwrap_or(0)
+    }
+
+    fn path(&self, place: &Place) -> PathBuf {
+        self.dirs[place.dir].path.join(PartitionDir::current(place.partition.clone()).to_string())
+    }
+
+    fn owner(&mut self) -> u32 {
+        self.next_owner += 1;
+        self.next_owner - 1
+    }
+
+    /// Makes the partitions whose directory's name is free.
+    fn make_wanted(&mut self, now: Now) {
+        for wanted in std::mem::take(&mut self.wanted) {
+            let path = self.path(&wanted.place);
+            let taken = |key: &PartitionKey| {
+                self.node
+                    .get(*key)
+                    .is_some_and(|leaving| !leaving.is_deleted() && leaving.log().dir() == path)
+            };
+            if self.leaving.iter().any(taken) {
+                self.wanted.push(wanted);
+                continue;
+            }
+            self.make(wanted.key, wanted.place, path, now);
+        }
+    }
+
+    fn make(&mut self, key: PartitionKey, place: Place, path: PathBuf, now: Now) {
+        let Some(image) = self.followed.clone() else { return };
+        let Some(topic) = image.topic_by_id(key.0) else { return };
+        let (log, settings) = self.settings.of_partitions(&image, &topic.name);
+        let log = EngineLog::create(now, &path, self.owner(), log, topic.id);
+        self.node.insert(key, Partition::new(self.me, log, settings, Offset::ZERO));
+        self.places.insert(key, place);
+        self.making.insert(key);
+        self.assign(&image, topic, key.1, now);
+    }
+
+    fn remove(&mut self, key: PartitionKey, now: Now) {
+        self.places.remove(&key);
+        self.making.remove(&key);
+        self.told.remove(&key);
+        if let Some(partition) = self.node.get_mut(key) {
+            partition.delete(now);
+            self.leaving.insert(key);
+        }
+    }
+
+    /// Takes a completion with a log's owner number.
+    pub(super) fn complete(&mut self, completion: Completion, now: Now, io: &mut dyn Io) {
+        self.node.complete(now, completion, io);
+    }
+
+    /// Does what is due.
+    pub(super) fn step(&mut self, now: Now, io: &mut dyn Io, log: &mut Log) {
+        self.deadline = self.node.step(now, io);
+        while let Some((_, answer)) = self.node.poll_answer() {
+            self.answered(answer);
+        }
+        while let Some((key, outgoing)) = self.node.poll_outgoing() {
+            self.tell(key, &outgoing, now, log);
+        }
+        if !self.leaving.is_empty() {
+            self.forget_removed();
+        }
+        if !self.wanted.is_empty() {
+            self.make_wanted(now);
+        }
+        if !self.making.is_empty() {
+            let node = &self.node;
+            self.making.retain(|key| node.get(*key).is_some_and(|made| !is_made(made)));
+        }
+    }
+
+    fn forget_removed(&mut self) {
+        let removed: Vec<PartitionKey> = self
+            .leaving
+            .iter()
+            .filter(|key| self.node.get(**key).is_none_or(|partition| partition.is_removed()))
+            .copied()
+            .collect();
+        for key in removed {
+            self.leaving.remove(&key);
+            self.node.remove(key);
+        }
+    }
+
+    /// What a partition has to tell people.
+    fn tell(&mut self, key: PartitionKey, outgoing: &Outgoing, now: Now, log: &mut Log) {
+        let name = self.places.get(&key).map_or_else(String::new, |place| place.partition.to_string());
+        match outgoing {
+            Outgoing::NoSpace(true) => log.repeated(
+                now,
+                Level::Error,
+                "space",
+                format_args!(
+                    "{name}: the device is full; appends are refused, reads are served; free some space"
+                ),
+            ),
+            Outgoing::NoSpace(false) => {
+                log.repeated(
+                    now,
+                    Level::Info,
+                    "space",
+                    format_args!("{name}: there is space again, appends are taken"),
+                );
+            }
+            Outgoing::CommittedLost { from, until } => log.line(
+                now,
+                Level::Error,
+                format_args!("{name}: committed records were lost, offsets {from} to {until} (exclusive)"),
+            ),
+            other => log.repeated(
+                now,
+                Level::Error,
+                "replication",
+                format_args!("{name}: expected nothing for other brokers from a lone one, found {other:?}"),
+            ),
+        }
+    }
+
+    /// Says once of each partition that has failed why it has.
+    pub(super) fn tell_failures(&mut self, now: Now, log: &mut Log) {
+        for (key, partition) in self.node.iter() {
+            if let Some(failure) = partition.failure()
+                && self.told.insert(key)
+            {
+                log.line(now, Level::Error, failure);
+            }
+        }
+    }
+
+    /// Up to which version of the metadata every log is made and every name is free; `None` while some are not.
+    pub(super) fn caught_up(&self) -> Option<u64> {
+        let free = |key: &PartitionKey| self.node.get(*key).is_none_or(|leaving| leaving.is_deleted());
+        let done = self.wanted.is_empty() && self.making.is_empty() && self.leaving.iter().all(free);
+        self.followed.as_ref().filter(|_| done).map(|image| image.version())
+    }
+
+    /// What the checkpoint files are to say.
+    pub(super) fn offsets(&self) -> Vec<PartitionOffsets> {
+        let told = |(key, place): (&PartitionKey, &Place)| {
+            let partition = self.node.get(*key)?;
+            let log = partition.log();
+            let offsets = Offsets {
+                recovery_point: log.synced_end(),
+                log_start: Some(log.log_start()).filter(|start| *start > Offset::ZERO),
+                high_watermark: partition.high_watermark(),
+            };
+            Some(PartitionOffsets { dir: place.dir, partition: place.partition.clone(), offsets })
+        };
+        self.places.iter().filter_map(told).collect()
+    }
+
+    /// When [`Partitions::step`] has something to do.
+    pub(super) fn next_deadline(&self) -> Option<Mono> {
+        self.deadline
+    }
+
+    /// Closes every log.
+    pub(super) fn close(&mut self, now: Now) {
+        self.closing = true;
+        self.wanted.clear();
+        for key in self.node.keys() {
+            if let Some(partition) = self.node.get_mut(key) {
+                partition.close(now);
+            }
+        }
+    }
+
+    /// Whether every log is closed, or has failed. One that is being removed need not be.
+    pub(super) fn is_closed(&self) -> bool {
+        let closed = |partition: &Partition| partition.is_closed() || partition.failure().is_some();
+        self.closing && self.places.keys().all(|key| self.node.get(*key).is_none_or(closed))
+    }
+
+    /// Whether every log was closed as it should.
+    pub(super) fn closed_cleanly(&self) -> bool {
+        self.places.keys().all(|key| self.node.get(*key).is_some_and(Partition::is_closed))
+    }
+}
+
+/// Whether a partition that is being made can be forgotten as such: its log is there, or never will be.
+fn is_made(partition: &Partition) -> bool {
+    partition.log().is_ready() || partition.failure().is_some()
+}

@@ -1,0 +1,89 @@
+//! Kafka's three checkpoint files of a data directory: recovery points, log starts, high watermarks.
+
+use std::path::{Path, PathBuf};
+
+use highwater_base::{Offset, TopicPartition};
+use highwater_engine::checkpoint_file::OffsetCheckpoint;
+use highwater_engine::layout::{HIGH_WATERMARKS, LOG_STARTS, RECOVERY_POINTS};
+
+/// What the checkpoint files say of one partition.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct PartitionOffsets {
+    /// In which data directory, by its place in the list.
+    pub(crate) dir: usize,
+    /// Which partition.
+    pub(crate) partition: TopicPartition,
+    /// Its offsets.
+    pub(crate) offsets: Offsets,
+}
+
+/// Offsets of one partition.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Offsets {
+    /// Everything below is synced.
+    pub(crate) recovery_point: Offset,
+    /// The log start, if it lies above the first segment's base.
+    pub(crate) log_start: Option<Offset>,
+    /// The high watermark.
+    pub(crate) high_watermark: Offset,
+}
+
+/// The texts of the three files of one data directory.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub(crate) struct CheckpointFiles {
+    pub(crate) recovery_points: OffsetCheckpoint,
+    pub(crate) log_starts: OffsetCheckpoint,
+    pub(crate) high_watermarks: OffsetCheckpoint,
+}
+
+impl CheckpointFiles {
+    /// The files of the data directory at this place in the list.
+    pub(crate) fn of(dir: usize, all: &[PartitionOffsets]) -> CheckpointFiles {
+        let mut files = CheckpointFiles::default();
+        for PartitionOffsets { partition, offsets, .. } in all.iter().filter(|offsets| offsets.dir == dir) {
+            files.recovery_points.offsets.insert(partition.clone(), offsets.recovery_point);
+            files.high_watermarks.offsets.insert(partition.clone(), offsets.high_watermark);
+            if let Some(log_start) = offsets.log_start {
+                files.log_starts.offsets.insert(partition.clone(), log_start);
+            }
+        }
+        files
+    }
+
+    /// Path and bytes of each file.
+    pub(crate) fn encode(&self, dir: &Path) -> [(PathBuf, Vec<u8>); 3] {
+        [
+            (dir.join(RECOVERY_POINTS), self.recovery_points.encode().into_bytes()),
+            (dir.join(LOG_STARTS), self.log_starts.encode().into_bytes()),
+            (dir.join(HIGH_WATERMARKS), self.high_watermarks.encode().into_bytes()),
+        ]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use highwater_base::PartitionIndex;
+
+    #[test]
+    fn each_directory_gets_its_own_partitions_and_only_log_starts_that_say_something() {
+        let of = |dir, index, log_start: Option<i64>| PartitionOffsets {
+            dir,
+            partition: TopicPartition::new("t", PartitionIndex::new(index)),
+            offsets: Offsets {
+                recovery_point: Offset::new(10),
+                log_start: log_start.map(Offset::new),
+                high_watermark: Offset::new(9),
+            },
+        };
+        let all = [of(0, 0, None), of(1, 1, Some(4)), of(0, 2, None)];
+        let [recovery, starts, marks] = CheckpointFiles::of(0, &all).encode(Path::new("/d"));
+        assert_eq!(
+            recovery,
+            ("/d/recovery-point-offset-checkpoint".into(), b"0\n2\nt 0 10\nt 2 10\n".to_vec())
+        );
+        assert_eq!(starts.1, b"0\n0\n");
+        assert_eq!(marks.1, b"0\n2\nt 0 9\nt 2 9\n");
+        assert_eq!(CheckpointFiles::of(1, &all).encode(Path::new("/d"))[1].1, b"0\n1\nt 1 4\n");
+    }
+}
