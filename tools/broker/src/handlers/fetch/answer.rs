@@ -6,7 +6,7 @@ use highwater_wire::{ErrorCode, FetchAnswer, FetchPartition, FetchTopic};
 
 use super::super::Ctx;
 use super::super::lookup::{endpoints, leader_hint};
-use super::poll::{Poll, Slot, State};
+use super::poll::{Poll, Slot, State, is_expected};
 use crate::pending::{Answer, Handled};
 
 /// Takes the records out of `poll`.
@@ -41,7 +41,8 @@ fn partition(
     let read = match &mut slot.state {
         State::Read(read) => read,
         State::Refused(refusal) => {
-            partition.error = refusal.code;
+            partition.error =
+                if is_expected(refusal.code) { refusal.code } else { ErrorCode::UnknownServerError };
             if version >= 16 {
                 partition.current_leader =
                     slot.topic.and_then(|topic| leader_hint(ctx, refusal.code, topic, slot.index));

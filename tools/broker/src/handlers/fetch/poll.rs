@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use highwater_base::{LeaderEpoch, Mono, Offset, PartitionIndex, Uuid};
 use highwater_replication::{Isolation, ReadDone, ReadRequest};
+use highwater_wire::ErrorCode;
 
 use super::super::Ctx;
 use super::super::lookup::Target;
@@ -53,6 +54,28 @@ enum Asked {
 /// Partitions read at once at most. Each gives a batch at least, however little it is asked for; what does not fit
 /// is dropped afterwards, and must not be much.
 const WAVE: usize = 256;
+
+/// Whether a reader expects this error of a partition. The Java consumer fails for good at any that it does not
+/// know; the last one is for those that say they are replicas.
+pub(super) fn is_expected(code: ErrorCode) -> bool {
+    matches!(
+        code,
+        ErrorCode::UnknownServerError
+            | ErrorCode::OffsetOutOfRange
+            | ErrorCode::CorruptMessage
+            | ErrorCode::UnknownTopicOrPartition
+            | ErrorCode::NotLeaderOrFollower
+            | ErrorCode::ReplicaNotAvailable
+            | ErrorCode::TopicAuthorizationFailed
+            | ErrorCode::KafkaStorageError
+            | ErrorCode::FencedLeaderEpoch
+            | ErrorCode::UnknownLeaderEpoch
+            | ErrorCode::OffsetNotAvailable
+            | ErrorCode::UnknownTopicId
+            | ErrorCode::InconsistentTopicId
+            | ErrorCode::ClusterAuthorizationFailed
+    )
+}
 
 /// A fetch under way.
 pub(super) struct Poll {
@@ -292,7 +315,12 @@ impl Pending for Poll {
         match (asked, reply) {
             (Asked::Read, reply) => self.on_read(at, reply),
             (Asked::Await, Reply::Partition(PartitionReply::Refused(refusal))) => {
-                self.slots[at].state = State::Refused(refusal);
+                if is_expected(refusal.code) {
+                    self.slots[at].state = State::Refused(refusal);
+                } else {
+                    // Too many wait there already. What was read stays good; the deadline ends the wait.
+                    self.slots[at].awaited = true;
+                }
             }
             (Asked::Await, _) => self.read_again(ctx, at),
         }

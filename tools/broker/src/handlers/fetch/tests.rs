@@ -163,6 +163,33 @@ fn a_deadline_gives_what_there_is_and_waits_for_a_read_under_way() {
 }
 
 #[test]
+fn a_partition_where_too_many_wait_is_not_waited_for_and_not_an_error() {
+    let mut fake = Fake::with_topic("t", 2);
+    let mut handled = ask(&mut fake, request(2).with_min_bytes(100));
+    for call in fake.take_calls() {
+        handled = fake.reply(handled, call.index, gave(if call.partition.get() == 0 { &[60] } else { &[] }));
+    }
+    let waits = fake.take_calls();
+    let full = PartitionReply::Refused(Refusal::code(ErrorCode::RequestTimedOut));
+    let handled = fake.reply(handled, waits[0].index, full);
+    assert!(fake.take_calls().is_empty());
+    let (fetch, records) = answered(fake.expire(handled));
+    assert_eq!((fetch.topics[0].partitions[0].error, records[0].len()), (ErrorCode::None, 1));
+}
+
+#[test]
+fn an_error_that_readers_do_not_know_is_told_as_one_that_they_do() {
+    let mut fake = Fake::with_topic("t", 1);
+    for (code, told) in [(7, -1), (2, 2), (56, 56), (74, 74), (19, -1)] {
+        let handled = ask(&mut fake, request(1));
+        let call = fake.take_calls().remove(0);
+        let refused = PartitionReply::Refused(Refusal::code(ErrorCode::from_code(code).unwrap()));
+        let (fetch, _) = answered(fake.reply(handled, call.index, refused));
+        assert_eq!(fetch.topics[0].partitions[0].error.code(), told);
+    }
+}
+
+#[test]
 fn nothing_waits_without_time_without_bytes_to_wait_for_or_without_partitions() {
     let mut fake = Fake::with_topic("t", 1);
     for request in
@@ -275,7 +302,7 @@ fn what_cannot_be_read_is_refused_without_a_call() {
     };
     assert_eq!(code(ask(&mut fake, elsewhere("u"))), ErrorCode::UnknownTopicOrPartition);
     assert_eq!(code(ask(&mut fake, elsewhere("t"))), ErrorCode::UnknownTopicOrPartition);
-    assert_eq!(code(ask(&mut fake, request(1).with_isolation_level(2))), ErrorCode::InvalidRequest);
+    assert_eq!(code(ask(&mut fake, request(1).with_isolation_level(2))), ErrorCode::UnknownServerError);
     assert_eq!(
         code(ask(&mut fake, request(1).with_replica_id(3.into()))),
         ErrorCode::ClusterAuthorizationFailed
