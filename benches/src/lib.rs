@@ -5,6 +5,7 @@
 //! machine differ by a factor of two from one minute to the next.
 
 pub mod cpu_time;
+pub mod driver;
 pub mod raw;
 pub mod row;
 pub mod scratch;

@@ -9,6 +9,8 @@ pub mod batch;
 pub mod checkpoint_file;
 mod config;
 pub mod epochs;
+mod directory;
+mod engine;
 mod error;
 pub mod index;
 pub mod layout;
@@ -19,12 +21,16 @@ pub mod retention;
 pub mod seal;
 mod segment;
 mod tail;
+mod ticket;
 pub mod transactions;
 
 pub use config::{Durability, LogSettings, Preallocate, RecordCheck, SettingError};
+pub use directory::{DataDirectory, read_file, replace_file};
+pub use engine::{Engine, EngineConfig, EngineError, LogFacts, LogHandle};
 pub use error::{AppendError, Busy, LogFailure, OpenError, ReadError};
 pub use log::{
     AbortedTransaction, Appended, Fetched, Log, LogEvent, Lookup, OpenHint, Origin, Read, ReadId,
     TimestampOffset,
 };
 pub use recovery::{Checkpoint, Finding, RecoveryReport, Verdict};
+pub use ticket::{Promise, Ticket};

@@ -1,0 +1,132 @@
+//! One log on the calling thread: appends, steps and waits as a shard would, with nothing in between.
+
+use std::path::Path;
+use std::time::Instant;
+
+use hdrhistogram::Histogram;
+use highwater_base::{LeaderEpoch, Now, Offset};
+use highwater_engine::batch::BatchBuilder;
+use highwater_engine::{AppendError, Log, LogEvent, LogSettings, Origin};
+use highwater_io::{Completion, IoChoice, Park, production};
+use highwater_runtime::Clock;
+
+/// A log and its ring.
+pub struct Driver {
+    io: Box<dyn Park>,
+    clock: Clock,
+    log: Log,
+    completions: Vec<Completion>,
+}
+
+const CLIENT: Origin = Origin::Client { leader_epoch: LeaderEpoch::ZERO };
+
+impl Driver {
+    /// A new log in a directory that does not exist yet, ready for appends.
+    pub fn new(dir: &Path, settings: LogSettings) -> Driver {
+        let (io, warning) = production(IoChoice::Auto, settings.limits.ring_entries).expect("an Io");
+        if let Some(warning) = warning {
+            println!("note: {warning}");
+        }
+        let clock = Clock::start();
+        let log = Log::create(clock.now(), dir, 1, settings, highwater_base::Uuid::ZERO);
+        let mut driver = Driver { io, clock, log, completions: Vec::new() };
+        let mut ready = false;
+        while !ready {
+            driver.turn(true, |event| ready |= matches!(event, LogEvent::Ready));
+        }
+        driver
+    }
+
+    /// Which I/O it runs on.
+    pub fn io_name(&self) -> &'static str {
+        self.io.name()
+    }
+
+    /// One turn: reap, deliver, step; parks first if `wait` and nothing has completed.
+    fn turn(&mut self, wait: bool, mut on: impl FnMut(&LogEvent)) {
+        let now = self.clock.now();
+        let deadline = self.log.step(now, &mut *self.io);
+        if wait {
+            let limit = deadline.map(|at| at.since(now.mono));
+            self.io.park(limit, &mut self.completions);
+        } else {
+            self.io.reap(&mut self.completions);
+        }
+        let now = self.clock.now();
+        for completion in self.completions.drain(..) {
+            self.log.complete(now, completion, &mut *self.io);
+        }
+        while let Some(event) = self.log.poll_event() {
+            assert!(!matches!(event, LogEvent::Failed(_)), "{event:?}");
+            on(&event);
+        }
+    }
+
+    fn now(&self) -> Now {
+        self.clock.now()
+    }
+
+    /// Appends `batch` until `total` bytes are in, as fast as the log takes them, then waits for a sync of all.
+    pub fn append_relaxed(&mut self, batch: &[u8], total: u64) {
+        let mut appended = 0;
+        // A turn for each 64 KiB: what a shard does when requests queue up.
+        let every = (64 * 1024 / batch.len()).max(1);
+        while appended < total {
+            let now = self.now();
+            for _ in 0..every {
+                match self.log.append(now, batch, CLIENT) {
+                    Ok(_) => appended += batch.len() as u64,
+                    Err(AppendError::Backpressure { .. }) => {
+                        self.turn(true, |_| ());
+                        break;
+                    }
+                    Err(error) => panic!("append: {error}"),
+                }
+            }
+            self.turn(false, |_| ());
+        }
+        self.sync();
+    }
+
+    /// Appends one batch at a time and waits until each is durable; gives the latencies in nanoseconds.
+    pub fn append_durable(&mut self, batch: &[u8], count: u64) -> Histogram<u64> {
+        let mut latencies = crate::raw::histogram();
+        for _ in 0..count {
+            let start = Instant::now();
+            let end = self.log.append(self.now(), batch, CLIENT).expect("append").end;
+            while self.log.synced_end() < end {
+                self.turn(true, |_| ());
+            }
+            latencies.record(start.elapsed().as_nanos() as u64).expect("within a minute");
+        }
+        latencies
+    }
+
+    /// Waits until everything appended is durable.
+    pub fn sync(&mut self) {
+        let end: Offset = self.log.log_end();
+        self.log.want_synced(end);
+        while self.log.synced_end() < end {
+            self.turn(true, |_| ());
+        }
+    }
+
+    /// Lets housekeeping finish: turns until nothing is in flight and nothing is due.
+    pub fn settle(&mut self) {
+        self.turn(false, |_| ());
+        while self.io.in_flight() > 0 || self.log.needs_step() {
+            self.turn(self.io.in_flight() > 0, |_| ());
+        }
+    }
+}
+
+/// One batch of about `bytes` bytes in records of `record` bytes, which `append` stamps anew each time.
+pub fn batch(bytes: usize, record: usize) -> Vec<u8> {
+    let mut builder = BatchBuilder::new();
+    let value: Vec<u8> = (0..record).map(|i| (i * 31 % 251) as u8).collect();
+    // Seven bytes of framing a record, 61 of header.
+    while builder.size() + record + 8 <= bytes || builder.is_empty() {
+        builder.push(1_700_000_000_000, None, Some(&value), &[]);
+    }
+    builder.build()
+}

@@ -1,0 +1,104 @@
+//! How an engine is opened.
+
+use std::path::{Path, PathBuf};
+
+use highwater_io::{IoChoice, MemoryDisk, MemoryIo, Park, production};
+
+use super::EngineError;
+use crate::LogSettings;
+
+/// Directories, shards, and the settings that logs get unless they bring their own.
+///
+/// ```
+/// use highwater_engine::{Durability, EngineConfig, LogSettings};
+/// let config = EngineConfig::at("data")
+///     .shards(2)
+///     .settings(LogSettings { durability: Durability::Os, ..LogSettings::default() });
+/// assert!(format!("{config:?}").contains("data"));
+/// ```
+#[derive(Clone, Debug)]
+pub struct EngineConfig {
+    pub(super) directories: Vec<PathBuf>,
+    pub(super) shards: usize,
+    pub(super) settings: LogSettings,
+    pub(super) storage: Storage,
+}
+
+/// What lies below the I/O seam.
+#[derive(Clone, Debug)]
+pub(super) enum Storage {
+    /// Files of this machine.
+    Files(IoChoice),
+    /// Memory, for an embedder's own tests.
+    Memory(MemoryDisk),
+}
+
+impl EngineConfig {
+    /// One directory, made if missing; one shard; default settings.
+    pub fn at(directory: impl AsRef<Path>) -> EngineConfig {
+        EngineConfig {
+            directories: vec![directory.as_ref().to_path_buf()],
+            shards: 1,
+            settings: LogSettings::default(),
+            storage: Storage::Files(IoChoice::Auto),
+        }
+    }
+
+    /// One more directory; a new log goes to the one with the fewest.
+    #[must_use]
+    pub fn also_at(mut self, directory: impl AsRef<Path>) -> EngineConfig {
+        self.directories.push(directory.as_ref().to_path_buf());
+        self
+    }
+
+    /// So many shards, 1 to 1,024, each a thread. Default 1.
+    #[must_use]
+    pub fn shards(mut self, shards: usize) -> EngineConfig {
+        self.shards = shards;
+        self
+    }
+
+    /// The settings of logs that bring none. Default [`LogSettings::default`].
+    #[must_use]
+    pub fn settings(mut self, settings: LogSettings) -> EngineConfig {
+        self.settings = settings;
+        self
+    }
+
+    /// io_uring, plain calls, or (the default) whichever works here.
+    #[must_use]
+    pub fn io(mut self, choice: IoChoice) -> EngineConfig {
+        self.storage = Storage::Files(choice);
+        self
+    }
+
+    /// Everything in memory: for tests. Two engines on clones of one disk see the same files.
+    #[must_use]
+    pub fn in_memory(mut self, disk: MemoryDisk) -> EngineConfig {
+        self.storage = Storage::Memory(disk);
+        self
+    }
+
+    pub(super) fn check(&self) -> Result<(), EngineError> {
+        self.settings.check().map_err(EngineError::Setting)?;
+        if !(1..=1024).contains(&self.shards) {
+            let error =
+                crate::SettingError { setting: "shards", found: self.shards as u64, min: 1, max: 1024 };
+            return Err(EngineError::Setting(error));
+        }
+        Ok(())
+    }
+}
+
+impl Storage {
+    /// An `Io` for one thread.
+    pub(super) fn io(&self, ring_entries: u32) -> Result<Box<dyn Park>, EngineError> {
+        match self {
+            Storage::Files(choice) => {
+                let (io, _slower_but_right) = production(*choice, ring_entries)?;
+                Ok(io)
+            }
+            Storage::Memory(disk) => Ok(Box::new(MemoryIo::on(disk.clone()))),
+        }
+    }
+}

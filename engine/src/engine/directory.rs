@@ -1,0 +1,108 @@
+//! The directories of an engine: held by one process, placed in evenly, left clean.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+use highwater_base::{Offset, PartitionIndex, TopicPartition};
+use highwater_io::{FileLock, LockError};
+
+use super::config::Storage;
+use super::shard::{LogEnd, PlannedLog};
+use super::{EngineConfig, EngineError};
+use crate::checkpoint_file::OffsetCheckpoint;
+use crate::layout::{self, PartitionDir};
+use crate::{DataDirectory, OpenHint};
+
+/// The engine's directories and who may be in them.
+#[derive(Debug)]
+pub(super) struct Directories {
+    all: Vec<Held>,
+    storage: Storage,
+}
+
+#[derive(Debug)]
+struct Held {
+    directory: DataDirectory,
+    /// How many logs it holds, for placement.
+    logs: usize,
+    /// Held for its drop.
+    _lock: Option<FileLock>,
+}
+
+impl Directories {
+    /// Locks each directory, reads what it holds, and lists the logs in all of them.
+    pub(super) fn open(config: &EngineConfig) -> Result<(Directories, Vec<PlannedLog>), EngineError> {
+        let mut io = config.storage.io(16)?;
+        let mut all = Vec::new();
+        let mut found: HashMap<String, PlannedLog> = HashMap::new();
+        for path in &config.directories {
+            let lock = lock(&config.storage, &mut *io, path)?;
+            let directory = DataDirectory::open(&mut *io, path)?;
+            let mut logs = 0;
+            for partition in directory.current().filter(|p| p.partition == PartitionIndex::new(0)) {
+                logs += 1;
+                let dir = directory.log_dir(partition);
+                let hint: OpenHint = directory.hint(partition);
+                let name = partition.topic.to_string();
+                found.entry(name.clone()).or_insert(PlannedLog { name, dir, hint });
+            }
+            all.push(Held { directory, logs, _lock: lock });
+        }
+        let mut found: Vec<PlannedLog> = found.into_values().collect();
+        found.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok((Directories { all, storage: config.storage.clone() }, found))
+    }
+
+    pub(super) fn paths(&self) -> impl Iterator<Item = &Path> {
+        self.all.iter().map(|held| held.directory.path())
+    }
+
+    /// Where a new log goes: into the directory with the fewest.
+    pub(super) fn place(&mut self, name: &str) -> Result<PathBuf, EngineError> {
+        if !layout::is_topic_name(name) {
+            return Err(EngineError::Name { found: name.to_owned() });
+        }
+        let held = self.all.iter_mut().min_by_key(|held| held.logs).ok_or(EngineError::Stopped)?;
+        held.logs += 1;
+        Ok(held.directory.path().join(PartitionDir::current(partition(name)).to_string()))
+    }
+
+    /// Writes Kafka's checkpoints and the marker of a clean stop into each directory.
+    pub(super) fn stopped_cleanly(&mut self, ends: &[LogEnd]) -> Result<(), EngineError> {
+        let mut io = self.storage.io(16)?;
+        for held in &self.all {
+            let directory = &held.directory;
+            let ours = || ends.iter().filter(|end| end.dir.parent() == Some(directory.path()));
+            let of = |offset: fn(&LogEnd) -> Offset| OffsetCheckpoint {
+                offsets: ours().map(|end| (partition(&end.name), offset(end))).collect(),
+            };
+            directory.write_checkpoint(&mut *io, layout::LOG_STARTS, &of(|end| end.log_start))?;
+            directory.write_checkpoint(&mut *io, layout::RECOVERY_POINTS, &of(|end| end.log_end))?;
+            directory.write_checkpoint(&mut *io, layout::HIGH_WATERMARKS, &of(|end| end.log_end))?;
+            directory.stopped_cleanly(&mut *io, -1)?;
+        }
+        Ok(())
+    }
+}
+
+/// The partition that a log of this name is.
+fn partition(name: &str) -> TopicPartition {
+    TopicPartition::new(name, PartitionIndex::new(0))
+}
+
+/// Takes the directory for this process, as Apache Kafka does, so that neither opens what the other has.
+fn lock(
+    storage: &Storage,
+    io: &mut dyn highwater_io::Park,
+    path: &Path,
+) -> Result<Option<FileLock>, EngineError> {
+    if matches!(storage, Storage::Memory(_)) {
+        return Ok(None);
+    }
+    crate::directory::make(io, path)?;
+    match FileLock::acquire(&path.join(layout::LOCK)) {
+        Ok(lock) => Ok(Some(lock)),
+        Err(LockError::Held { pid }) => Err(EngineError::Held { directory: path.to_path_buf(), process: pid }),
+        Err(LockError::Io(error)) => Err(error.into()),
+    }
+}
