@@ -74,6 +74,8 @@ pub(crate) struct Script {
     loading: Option<FileId>,
     /// It is read to its end.
     load_ended: bool,
+    /// How long the file opened last is, if it was opened here.
+    opened_len: Option<u64>,
     modified_ms: i64,
     prepared: u64,
 }
@@ -117,6 +119,7 @@ impl Script {
     pub(crate) fn next_op(&mut self) -> Option<Op> {
         while let Some(Step::Adopt(file)) = self.steps.front() {
             self.file = Some(*file);
+            self.opened_len = None;
             self.steps.pop_front();
         }
         let file = || self.file.expect("a step on a file follows its opening");
@@ -131,12 +134,9 @@ impl Script {
             },
             Step::Prepare { at, len, how } => Op::Prepare { file: file(), at: *at, len: *len, how: *how },
             Step::Read { at, len } => {
-                let left = (len - self.done).min(READ_PIECE).next_multiple_of(BLOCK as usize);
-                Op::Read {
-                    file: file(),
-                    at: FilePos::new(at.get() + self.done as u64),
-                    buffer: Buffer::new(left),
-                }
+                let at = at.get() + self.done as u64;
+                let buffer = Buffer::new(self.piece(at, len - self.done));
+                Op::Read { file: file(), at: FilePos::new(at), buffer }
             }
             Step::Load { path, len } => match self.loading {
                 None => Op::Open { path: path.clone(), how: OpenHow::Read, direct: false },
@@ -144,9 +144,7 @@ impl Script {
                 Some(file) => Op::Read {
                     file,
                     at: FilePos::new(self.done as u64),
-                    buffer: Buffer::new(
-                        (len - self.done).clamp(1, READ_PIECE).next_multiple_of(BLOCK as usize),
-                    ),
+                    buffer: Buffer::new(self.piece(self.done as u64, len - self.done)),
                 },
             },
             Step::Sync => Op::Sync { file: file(), data_only: false },
@@ -192,8 +190,9 @@ impl Script {
                     self.steps.push_front(remove_entry(&path, entry.name, entry.kind));
                 }
             }
-            (Step::Open { .. }, Outcome::Opened { file, .. }) => {
+            (Step::Open { .. }, Outcome::Opened { file, len, .. }) => {
                 self.file = Some(file);
+                self.opened_len = Some(len);
                 self.advance();
             }
             (Step::Write { data, .. }, Outcome::Wrote { len }) => {
@@ -202,25 +201,25 @@ impl Script {
                     self.advance();
                 }
             }
-            (Step::Read { len, .. }, Outcome::Read { buffer }) => {
-                let wanted = buffer.filled().len().min(len - self.done);
-                self.data.extend_from_slice(&buffer.filled()[..wanted]);
-                self.done += wanted;
-                if self.done == *len || buffer.len() < buffer.capacity() {
+            (Step::Read { at, len }, Outcome::Read { buffer }) => {
+                let end =
+                    self.opened_len.map_or(*len, |file| (*len).min(file.saturating_sub(at.get()) as usize));
+                let (done, ended) = take(&mut self.data, &buffer, self.done, end, self.opened_len.is_some());
+                self.done = done;
+                if ended {
                     self.advance();
                 }
             }
-            (Step::Load { .. }, Outcome::Opened { file, .. }) => {
+            (Step::Load { .. }, Outcome::Opened { file, len, .. }) => {
                 self.loading = Some(file);
-                self.load_ended = false;
+                self.opened_len = Some(len);
+                self.load_ended = len == 0;
                 self.loaded.push(Some(Vec::new()));
             }
             (Step::Load { len, .. }, Outcome::Read { buffer }) => {
+                let end = self.opened_len.map_or(*len, |file| (*len).min(file as usize));
                 let into = self.loaded.last_mut().and_then(Option::as_mut).expect("opened before it is read");
-                let wanted = buffer.filled().len().min(len - self.done);
-                into.extend_from_slice(&buffer.filled()[..wanted]);
-                self.done += wanted;
-                self.load_ended = self.done == *len || buffer.len() < buffer.capacity();
+                (self.done, self.load_ended) = take(into, &buffer, self.done, end, true);
             }
             (Step::Load { .. }, _) => {
                 self.loading = None;
@@ -241,6 +240,13 @@ impl Script {
             (_, _) => self.advance(),
         }
         Progress::Next
+    }
+
+    /// How much to read at once from `at`, where `left` bytes are wanted: no more than there is.
+    fn piece(&self, at: u64, left: usize) -> usize {
+        let there = self.opened_len.map_or(u64::MAX, |len| len.saturating_sub(at));
+        let left = left.min(usize::try_from(there).unwrap_or(usize::MAX));
+        left.clamp(1, READ_PIECE).next_multiple_of(BLOCK as usize)
     }
 
     fn advance(&mut self) {
@@ -288,6 +294,24 @@ impl Script {
             (_, _) => Progress::Failed(error),
         }
     }
+}
+
+/// Takes what a read of the `done`-th byte onwards brought; says how many bytes are done, and whether that is all up to
+/// `end`. A short read is not the end of the file: it is gone on with from the last whole block. Where the file's
+/// length is not `known`, less than a block is the end.
+fn take(into: &mut Vec<u8>, buffer: &Buffer, done: usize, end: usize, known: bool) -> (usize, bool) {
+    let got = buffer.len().min(end.saturating_sub(done));
+    into.extend_from_slice(&buffer.filled()[..got]);
+    let now = done + got;
+    if now >= end || got == 0 {
+        return (now, true);
+    }
+    let whole = now - got % BLOCK as usize;
+    if whole == done && !known {
+        return (now, true);
+    }
+    into.truncate(into.len() - (now - whole));
+    (whole, false)
 }
 
 fn remove_entry(dir: &std::path::Path, name: OsString, kind: highwater_io::EntryKind) -> Step {
