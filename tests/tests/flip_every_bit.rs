@@ -33,7 +33,7 @@ fn settings() -> LogSettings {
         index_interval_bytes: 1024,
         retention_ms: None,
         preallocate: Preallocate::Ahead,
-        limits: Limits { read_bytes: 32 << 10, ..Limits::TINY },
+        limits: Limits::TINY,
         mutant: mutant(),
         ..LogSettings::default()
     }
