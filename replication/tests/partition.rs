@@ -436,3 +436,17 @@ fn a_stronger_durability_holds_from_then_on_and_takes_nothing_back() {
     assert!(matches!(rig.answer(1), Some(Ok(Reply::Produced(_)))));
     assert_eq!(rig.partition.log().synced_end(), Offset::new(2));
 }
+
+#[test]
+fn records_that_were_committed_unsynced_may_be_deleted_after_a_change_to_each() {
+    let mut rig = Rig::new(os());
+    rig.io.set(Mode::HoldSyncs);
+    rig.produced(batch(3), Acks::All);
+    rig.partition.update_settings(rig.now, each(), PartitionSettings::default());
+    let outcome = rig.partition.delete_records(rig.now, Offset::new(3), Mono::MAX, 1);
+    rig.settle();
+    assert!(matches!(outcome, Outcome::Now(Ok(low)) if low == Offset::new(3)) || rig.answer(1).is_some());
+    rig.io.set(Mode::Pass);
+    assert_eq!(rig.produced(batch(1), Acks::All), Offset::new(3));
+    assert_eq!(rig.partition.high_watermark(), Offset::new(4));
+}

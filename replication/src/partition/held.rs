@@ -1,5 +1,7 @@
 //! Batches that the log does not take yet: it is being made, or has too much staged.
 
+use std::collections::VecDeque;
+
 use highwater_base::{Mono, Now};
 
 use super::Partition;
@@ -40,7 +42,10 @@ impl Partition {
 
     /// Refuses held batches whose time is up. They are not appended.
     pub(super) fn expire_held(&mut self, now: Mono) {
-        let mut kept = std::collections::VecDeque::with_capacity(self.held.len());
+        if self.held.iter().all(|held| held.deadline > now) {
+            return;
+        }
+        let mut kept = VecDeque::with_capacity(self.held.len());
         for held in std::mem::take(&mut self.held) {
             if held.deadline <= now {
                 self.answer(held.key, Err(PartitionError::TimedOut));

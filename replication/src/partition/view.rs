@@ -17,7 +17,9 @@ impl LogView for View<'_> {
     }
 
     fn counted_end(&self) -> Offset {
-        self.0.acknowledged_end()
+        // After a change to `each`, less may be synced than was committed before, and deleted since: what lies below
+        // the log start need not be kept by anybody.
+        self.0.acknowledged_end().max(self.0.log_start())
     }
 
     fn latest_epoch(&self) -> LeaderEpoch {
