@@ -316,6 +316,17 @@ impl Log {
             let token = self.flights.begin(self.owner, Flight::Prepare(live.place));
             io.submit(Op::Prepare { file, at, len, how }, token);
         }
+        if self.no_space.is_some() && !self.waits_for_space() {
+            // Nothing that is there needs space: whether there is some shows at the next append.
+            self.space_returned(now);
+        }
+    }
+
+    /// Whether something that needs space is under way or is to be tried again.
+    fn waits_for_space(&self) -> bool {
+        self.segments.iter().rev().map_while(|segment| segment.live()).any(|live| live.preparing)
+            || self.writes.iter().any(|write| write.state != WriteState::Done)
+            || self.scripts.iter().flatten().any(|running| running.retries > 0)
     }
 
     /// Takes the completion of a preparation.
@@ -329,7 +340,15 @@ impl Log {
                 live.step = live.asked;
                 self.space_returned(now);
             }
-            Err(error) if is_passing(&error) => self.out_of_space(now, error),
+            Err(error) if is_passing(&error) => {
+                // Next time the least is asked for, and only once it is needed: what was staged may fit in what was
+                // prepared before, and then nobody has to be refused.
+                live.step = 0;
+                let (prepared, size) = (live.prepared, self.segments[index].size);
+                if size > prepared {
+                    self.out_of_space(now, error);
+                }
+            }
             Err(error) => self.fail("prepare", error),
         }
     }
