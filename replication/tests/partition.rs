@@ -450,3 +450,30 @@ fn records_that_were_committed_unsynced_may_be_deleted_after_a_change_to_each() 
     assert_eq!(rig.produced(batch(1), Acks::All), Offset::new(3));
     assert_eq!(rig.partition.high_watermark(), Offset::new(4));
 }
+
+#[test]
+fn a_failed_log_can_be_deleted() {
+    let mut rig = Rig::new(each());
+    rig.io.set(Mode::FailSyncs);
+    assert!(matches!(rig.produce(batch(1), Acks::All, 1), Outcome::Parked));
+    rig.settle();
+    assert!(matches!(rig.answer(1), Some(Err(PartitionError::Storage(_)))));
+    rig.io.set(Mode::Pass);
+    rig.partition.delete(rig.now);
+    rig.settle();
+    assert!(rig.partition.is_deleted());
+    assert!(matches!(
+        rig.produce(batch(1), Acks::All, 2),
+        Outcome::Now(Err(PartitionError::NotLeader { .. }))
+    ));
+}
+
+#[test]
+fn a_log_that_is_deleted_while_it_is_made_is_made_and_goes() {
+    let mut rig = Rig::creating(each());
+    assert!(matches!(rig.produce(batch(1), Acks::All, 1), Outcome::Parked));
+    rig.partition.delete(rig.now);
+    rig.settle();
+    assert!(matches!(rig.answer(1), Some(Err(PartitionError::NotLeader { .. }))));
+    assert!(rig.partition.is_deleted());
+}
