@@ -105,6 +105,12 @@ impl<'a> Window<'a> {
         &self.bytes[self.start..]
     }
 
+    /// Passes over `n` of the filled bytes. Panics if there are fewer.
+    pub(super) fn pass(&mut self, n: usize) {
+        assert!(n <= self.bytes.len() - self.start, "Window::pass: {n} bytes");
+        self.start += n;
+    }
+
     /// Tries to have `want` unread bytes, and says how many there are: fewer only at the end.
     #[inline]
     pub(super) fn fill(&mut self, want: usize) -> Result<usize, BatchError> {

@@ -5,6 +5,7 @@ mod encode;
 mod lz4;
 mod recompress;
 mod snappy;
+mod zstandard;
 
 use std::fmt;
 use std::io::Read;
@@ -86,14 +87,9 @@ enum Inner<'a> {
     Gzip(Box<flate2::bufread::GzDecoder<&'a [u8]>>),
     Snappy(snappy::Snappy<'a>),
     Lz4(lz4::Lz4<'a>),
-    Zstd(Box<zstd::stream::read::Decoder<'static, &'a [u8]>>),
-    /// The context could not be made; said at the first read.
-    Broken(String),
+    Zstd(zstandard::Zstandard<'a>),
     End,
 }
-
-/// The largest window a zstd frame may ask for, as a power of two: zstd's own default, and Kafka's.
-const ZSTD_WINDOW_LOG: u32 = 27;
 
 impl<'a> Decoder<'a> {
     /// Unpacks `bytes`, which are all that follows the batch header.
@@ -112,10 +108,7 @@ impl<'a> Decoder<'a> {
             Codec::Gzip => Inner::Gzip(Box::new(flate2::bufread::GzDecoder::new(bytes))),
             Codec::Snappy => Inner::Snappy(snappy::Snappy::new(bytes)),
             Codec::Lz4 => Inner::Lz4(lz4::Lz4::new(bytes, check_lz4_header)),
-            Codec::Zstd => match zstd_decoder(bytes) {
-                Ok(decoder) => Inner::Zstd(Box::new(decoder)),
-                Err(error) => Inner::Broken(error.to_string()),
-            },
+            Codec::Zstd => Inner::Zstd(zstandard::Zstandard::new(bytes)),
         };
         Decoder { inner, codec, limit, left: limit }
     }
@@ -172,8 +165,7 @@ impl<'a> Decoder<'a> {
             },
             Inner::Snappy(decoder) => decoder.read(out),
             Inner::Lz4(decoder) => decoder.read(out),
-            Inner::Zstd(decoder) => decoder.read(out).map_err(|e| e.to_string()),
-            Inner::Broken(why) => Err(std::mem::take(why)),
+            Inner::Zstd(decoder) => decoder.read(out),
             Inner::End => Ok(0),
         };
         match result {
@@ -198,12 +190,6 @@ impl fmt::Debug for Decoder<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Decoder({}, {} of {} bytes left)", self.codec.name(), self.left, self.limit)
     }
-}
-
-fn zstd_decoder(bytes: &[u8]) -> std::io::Result<zstd::stream::read::Decoder<'static, &[u8]>> {
-    let mut decoder = zstd::stream::read::Decoder::with_buffer(bytes)?;
-    decoder.window_log_max(ZSTD_WINDOW_LOG)?;
-    Ok(decoder)
 }
 
 #[cfg(test)]
