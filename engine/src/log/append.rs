@@ -19,7 +19,7 @@ impl Log {
     /// kept as they are. A batch that its idempotent producer sent before is not appended again: the answer
     /// is that of the first time.
     pub fn append(&mut self, now: Now, batches: &[u8], origin: Origin) -> Result<Appended, AppendError> {
-        self.ready_to_append(batches.len())?;
+        self.ready_to_append()?;
         let appended = match origin {
             Origin::Client { leader_epoch } => self.append_one(now, batches, leader_epoch, Writer::Client),
             Origin::Coordinator { leader_epoch } => {
@@ -37,7 +37,7 @@ impl Log {
         Ok(appended)
     }
 
-    fn ready_to_append(&self, len: usize) -> Result<(), AppendError> {
+    fn ready_to_append(&self) -> Result<(), AppendError> {
         if let Some(failure) = &self.failure {
             return Err(AppendError::Failed(failure.clone()));
         }
@@ -45,6 +45,11 @@ impl Log {
             return Err(AppendError::Busy(busy));
         }
         debug_assert_eq!(self.state, State::Open);
+        Ok(())
+    }
+
+    /// Whether so much more may be staged. Asked only of what will be: a duplicate needs no space.
+    fn has_room(&self, len: usize) -> Result<(), AppendError> {
         if let Some(lack) = &self.no_space {
             return Err(AppendError::NoSpace { dir: self.dir.clone(), error: lack.error.clone() });
         }
@@ -94,6 +99,7 @@ impl Log {
             let append_time = if append_time.get() >= 0 { known.append_time } else { WallMs::NONE };
             return Ok(Appended { append_time, ..known });
         }
+        self.has_room(bytes.len())?;
         let first = self.log_end;
         let last = first.plus(i64::from(facts.last_offset_delta));
         if facts.consecutive {
@@ -140,6 +146,7 @@ impl Log {
         bytes: &[u8],
         upto_epoch: LeaderEpoch,
     ) -> Result<Appended, AppendError> {
+        self.has_room(bytes.len())?;
         let rules = self.rules(Writer::Replica);
         // All or nothing: everything is checked before anything is staged.
         let (mut position, mut expected, mut latest) = (0, self.log_end, self.epochs.latest());

@@ -75,6 +75,8 @@ impl Log {
             true => read_file(io, &dir.join(CHECKPOINT))?.and_then(|bytes| Checkpoint::newest(&bytes)),
             false => None,
         };
+        let kept_from = checkpoint.map_or(Offset::ZERO, |checkpoint| checkpoint.log_start);
+        remove_retired(io, dir, &mut found, kept_from, &mut report)?;
         let mut segments = Vec::with_capacity(found.segments.len());
         for &base in &found.segments {
             let path = dir.join(FileName::live(FileKind::Log, base).to_string());
@@ -91,16 +93,18 @@ impl Log {
         let mut log = Log::blank(now, dir, owner, settings, topic_id, start.unwrap_or(Offset::ZERO));
         log.epochs = epochs;
         log.snapshots = found.snapshots.clone();
-        if segments.is_empty() {
-            log.make_first_segment(io, now, &mut report)?;
-        } else {
-            log.recover(io, now, &found, segments, checkpoint, hint, &mut report)?;
+        if !hint.clean_stop {
+            log.settle_directory(io, checkpoint.is_none())?;
         }
+        if segments.is_empty() {
+            segments.push(log.make_first_segment(io, now, &mut report)?);
+        }
+        log.recover(io, now, &found, segments, checkpoint, hint, &mut report)?;
         let first = log.segments[0].base;
         log.log_start = start.unwrap_or(first).max(first);
         if log.log_end < log.log_start {
             // What the checkpoint files say was kept is gone: begin where the log should (kafka.md 3.5).
-            log.drop_everything(io, now, &mut report)?;
+            log.drop_everything(io, now, hint, &mut report)?;
         }
         log.epochs_dirty |= log.epochs.truncate_to(log.log_end.plus(1));
         log.epochs_dirty |= log.epochs.trim_to(log.log_start);
@@ -113,35 +117,38 @@ impl Log {
         Ok((log, report))
     }
 
+    /// The process may have died, and not the machine, with names on their way: what is found here must not be taken
+    /// away by the next power cut. A log with a checkpoint was once ready, so its own name is durable.
+    fn settle_directory(&self, io: &mut dyn Park, is_new: bool) -> Result<(), OpenError> {
+        let mut steps = vec![Step::SyncDir { path: self.dir.clone() }];
+        if let Some(parent) = self.dir.parent().filter(|parent| is_new && !parent.as_os_str().is_empty()) {
+            steps.push(Step::SyncDir { path: parent.to_path_buf() });
+        }
+        run(io, steps)?;
+        Ok(())
+    }
+
     /// An empty segment where the log starts.
-    pub(super) fn make_first_segment(
+    fn make_first_segment(
         &mut self,
         io: &mut dyn Park,
         now: Now,
         report: &mut RecoveryReport,
-    ) -> Result<(), OpenError> {
+    ) -> Result<OnDisk, OpenError> {
         let base = self.log_start;
         let path = self.path(FileKind::Log, base);
         let how = OpenHow::CreateOrEmpty;
-        let script = run(
-            io,
-            [
-                Step::Open { path, how, direct: self.settings.direct },
-                Step::SyncDir { path: self.dir.clone() },
-            ],
-        )?;
-        self.begin_at(now, base, script.file(), 0);
-        if let Some(live) = self.segments[0].live_mut() {
-            live.name = crate::segment::Name::Durable;
-        }
+        let direct = self.settings.direct;
+        run(io, [Step::Open { path, how, direct }, Step::Close, Step::SyncDir { path: self.dir.clone() }])?;
         report.changed = true;
-        Ok(())
+        Ok(OnDisk { base, len: 0, modified_ms: now.wall.get() })
     }
 
     fn drop_everything(
         &mut self,
         io: &mut dyn Park,
         now: Now,
+        hint: OpenHint,
         report: &mut RecoveryReport,
     ) -> Result<(), OpenError> {
         let mut steps = vec![Step::Unlink { path: self.dir.join(CHECKPOINT) }];
@@ -161,7 +168,10 @@ impl Log {
         self.epochs.clear();
         self.epochs_dirty = true;
         self.producers.clear();
-        self.make_first_segment(io, now, report)
+        let segment = self.make_first_segment(io, now, report)?;
+        let found = list(io, &self.dir)?;
+        self.snapshots = found.snapshots.clone();
+        self.recover(io, now, &found, vec![segment], None, hint, report)
     }
 }
 
@@ -239,6 +249,35 @@ fn settle_names(
         let path = dir.join(name);
         report.removed.push(path.clone());
         steps.push(Step::Remove { path });
+    }
+    if !steps.is_empty() {
+        steps.push(Step::SyncDir { path: dir.to_path_buf() });
+        report.changed = true;
+        run(io, steps)?;
+    }
+    Ok(())
+}
+
+/// Removes the segments that retention had given up before the crash: those wholly below the durable log start. Some
+/// of their files may be renamed already, in any order.
+fn remove_retired(
+    io: &mut dyn Park,
+    dir: &Path,
+    found: &mut Triage,
+    log_start: Offset,
+    report: &mut RecoveryReport,
+) -> Result<(), OpenError> {
+    let keep = found.segments.partition_point(|base| *base <= log_start).saturating_sub(1);
+    let mut steps = Vec::new();
+    for base in found.segments.drain(..keep) {
+        for kind in super::retain::SEGMENT_FILES {
+            if found.files.remove(&(base, kind)) {
+                let path = dir.join(FileName::live(kind, base).to_string());
+                report.removed.push(path.clone());
+                steps.push(Step::Remove { path });
+            }
+        }
+        found.snapshots.retain(|snapshot| *snapshot != base);
     }
     if !steps.is_empty() {
         steps.push(Step::SyncDir { path: dir.to_path_buf() });

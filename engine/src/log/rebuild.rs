@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use highwater_base::{BLOCK, FilePos, Now, Offset, WallMs};
+use highwater_base::{BLOCK, FilePos, Offset, WallMs};
 use highwater_io::{FileId, OpenHow, Park};
 
 use super::Log;
@@ -10,7 +10,7 @@ use super::open::{OnDisk, open_file, read_at, read_file, run};
 use super::recover::{Next, Plan, Proof};
 use super::script::{Step, replace_file, write_file};
 use crate::OpenError;
-use crate::batch::Batch;
+use crate::batch::{Batch, MAGIC_PREFIX};
 use crate::index::{AbortedTxn, IndexBuilder, OFFSET_ENTRY_BYTES, OffsetIndex, TIME_ENTRY_BYTES};
 use crate::layout::{FileKind, FileName, FileState};
 use crate::producers::{ProducerBatch, Producers};
@@ -114,7 +114,13 @@ impl Log {
                     run(io, [Step::Adopt(file), Step::Close])?;
                     return Ok(Next::Void);
                 }
-                Stop::Reached if end == file_len => break Next::Go,
+                // Ours follow each other without a gap; of Kafka's, compacted ones do not.
+                Stop::Reached if end == file_len => {
+                    let gap =
+                        proof.is_some() && on_disk.get(number + 1).is_some_and(|next| next.base != at.1);
+                    let unproven = proof.is_some_and(|proof| number >= proof.segment);
+                    break if gap && unproven { Next::End } else { Next::Go };
+                }
                 Stop::Reached => {}
                 Stop::Overrun => {
                     run(io, [Step::Adopt(file), Step::Close])?;
@@ -320,11 +326,20 @@ impl Log {
             0 => self.settings.limits.unsynced_bytes as u64,
             reach => reach,
         };
-        let how = Search { least: at.1, reach, distance: 0, mutant };
+        // The reach is counted from the first byte that was not synced, which may be any byte of the bad batch.
+        let head = window.bytes(io, at.0, MAGIC_PREFIX)?;
+        let bad = head.first_chunk().and_then(|prefix| Batch::size_from_prefix(prefix, 0).ok()).unwrap_or(0);
+        let reach = reach + bad.max(MAGIC_PREFIX) as u64;
+        // The first bad byte may be the last of the batch that begins here, if its length can be believed.
+        let prefix = window.bytes(io, at.0, crate::batch::MAGIC_PREFIX)?;
+        let claimed = prefix.first_chunk().and_then(|prefix| Batch::size_from_prefix(prefix, 0).ok());
+        let claimed = claimed.map_or(0, |size| size as u64).min(window.len() - at.0);
+        let how = Search { least: at.1, reach: reach + claimed, distance: 0, mutant };
         let here = search(io, window, at.0, Search { least: at.1.plus(1).min(Offset::MAX), ..how })?;
         let mut behind = here.behind;
         let mut rest = here.rest;
-        let mut distance = window.len() - at.0;
+        // What was prepared and not used does not count.
+        let mut distance = here.data_end.saturating_sub(at.0);
         let follows = on_disk.get(number + 1).is_some_and(|next| next.base == at.1);
         if !(follows && rest == Rest::Zeros) {
             for later in &on_disk[number + 1..] {
@@ -337,7 +352,7 @@ impl Log {
                 let there = there?;
                 behind = behind.max(there.behind);
                 rest = rest.max(there.rest);
-                distance += later.len;
+                distance += there.data_end;
             }
         }
         let bounded = proof.is_some_and(|proof| proof.reach > 0);
@@ -540,6 +555,7 @@ impl Log {
         live.file = Some(file);
         live.name = Name::Durable;
         live.prepared = prepared;
+        live.opened_size = size;
         live.step = if prepared > size { self.settings.limits.prepare_min_bytes } else { 0 };
         live.synced = place;
         live.synced_end = segment.end;
@@ -624,7 +640,6 @@ impl Log {
     pub(super) fn finish_recovery(
         &mut self,
         io: &mut dyn Park,
-        _now: Now,
         proof: Option<Proof>,
         report: &mut RecoveryReport,
     ) -> Result<(), OpenError> {

@@ -94,7 +94,7 @@ impl Log {
         }
         let kept = self.segments.len();
         self.remove_later(io, &on_disk[kept..], report)?;
-        self.finish_recovery(io, now, proof, report)
+        self.finish_recovery(io, proof, report)
     }
 
     fn forget(&mut self, io: &mut dyn Park) -> Result<(), OpenError> {

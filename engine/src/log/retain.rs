@@ -88,12 +88,13 @@ impl Log {
         if self.state != State::Open {
             return;
         }
-        if now.mono >= self.retention.next_check && !self.is_running(&Purpose::Rename) {
+        if now.mono >= self.retention.next_check {
             self.retention.next_check =
                 now.mono.plus(Duration::from_millis(self.settings.retention_check_ms.max(1)));
             self.producers.expire(now.wall, self.settings.producer_expiration_ms as i64);
             self.retire(now);
         }
+        self.rename_retired(now);
         self.remove_waiting(now);
     }
 
@@ -134,13 +135,21 @@ impl Log {
             self.retention.next_check =
                 now.mono.plus(Duration::from_millis(self.settings.retention_check_ms.min(1000)));
         }
-        let gone = expired.min(sealed);
-        if gone == 0 {
-            return;
-        }
-        let start = self.segments[gone].base;
+        let start = self.segments[expired.min(sealed)].base;
         if start > self.log_start {
             self.move_log_start(start);
+        }
+    }
+
+    /// Renames the files of the sealed segments that lie wholly below the log start, once that is durable: a crash may
+    /// keep some of the renames and lose others, and the log start tells which segments are gone.
+    fn rename_retired(&mut self, now: Now) {
+        let Some(start) = self.checkpoint.last.map(|last| last.log_start) else { return };
+        let below = self.segments.partition_point(|segment| segment.base <= start).saturating_sub(1);
+        let sealed = self.segments.partition_point(|segment| segment.live().is_none());
+        let gone = below.min(sealed);
+        if gone == 0 || self.is_running(&Purpose::Rename) {
+            return;
         }
         let going: Vec<Segment> = self.segments.drain(..gone).collect();
         let remove_at = now.mono.plus(Duration::from_millis(self.settings.file_delete_delay_ms));
@@ -183,8 +192,10 @@ impl Log {
                 let file = file.filter(|_| kind == FileKind::Log);
                 self.retention.renaming.push(Waiting { segment: segment.base, path, file, remove_at });
             }
+            // One segment durably gone before the next one goes: names become durable in any order, and a crash must
+            // not leave a hole.
+            steps.push(Step::SyncDir { path: self.dir.clone() });
         }
-        steps.push(Step::SyncDir { path: self.dir.clone() });
         steps
     }
 

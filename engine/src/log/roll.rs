@@ -47,10 +47,13 @@ impl Log {
             index_full: live.index.is_full(self.settings.index_bytes as usize),
             relative_last: batch.last.since(active.base),
         };
+        let active_base = active.base;
         if is_due(facts, &self.settings) {
-            // An empty segment rolls only because the next offset is out of its reach: with a new base it is the
-            // same file under another name, so it is made anew.
-            self.roll(now, batch.first.max(self.log_end));
+            // Segments follow each other without a gap, so that recovery can tell a missing one, unless the gap is
+            // wider than a segment's reach.
+            let reachable = batch.last.since(self.log_end) <= i64::from(i32::MAX);
+            let base = if reachable && self.log_end > active_base { self.log_end } else { batch.first };
+            self.roll(now, base);
         }
     }
 

@@ -336,6 +336,7 @@ impl Log {
         let live = segment.live_mut().expect("it is written to again");
         live.file = script.file();
         live.prepared = prepared;
+        live.opened_size = place;
         live.synced = at;
         live.synced_end = end;
         live.name = Name::Durable;

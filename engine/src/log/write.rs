@@ -297,7 +297,8 @@ impl Log {
             let staged = segment.size;
             let Some(live) = segment.live_mut() else { break };
             let Some(file) = live.file else { continue };
-            if live.preparing || (live.rolled && staged <= live.prepared) || live.sealing {
+            let untouched = live.opened_size > 0 && staged <= live.opened_size;
+            if untouched || live.preparing || (live.rolled && staged <= live.prepared) || live.sealing {
                 continue;
             }
             let ahead = Ahead {

@@ -46,6 +46,8 @@ pub(crate) struct Live {
     pub(crate) prepared: u64,
     /// Length of the last step of preparation, 0 before the first.
     pub(crate) step: u64,
+    /// Bytes that were there when it was opened: no space is prepared before more come.
+    pub(crate) opened_size: u64,
     /// A preparation is in flight.
     pub(crate) preparing: bool,
     /// Its length.
@@ -83,6 +85,7 @@ impl Live {
             name: Name::Absent,
             prepared: 0,
             step: 0,
+            opened_size: 0,
             preparing: false,
             asked: 0,
             synced: place,
