@@ -1,7 +1,7 @@
 //! What must hold when a log is opened after a crash.
 
-use highwater_base::{Mutant, Prng, ProducerEpoch, ProducerId};
-use highwater_engine::batch::BatchBuilder;
+use highwater_base::{Mutant, Offset, Prng, ProducerEpoch, ProducerId};
+use highwater_engine::batch::{BatchBuilder, set_base_offset};
 use highwater_engine::{AppendError, LogSettings, Verdict};
 use highwater_sim::{Loss, SimDisk, SimIo};
 
@@ -100,6 +100,9 @@ fn goes_on(mut rig: Rig, settings: LogSettings, seed: u64) -> Result<(), Violati
         }
     }
     for (id, (first, end, epoch, sequence, bytes)) in last {
+        let mut bytes = bytes.to_vec();
+        // A client does not know the offset.
+        set_base_offset(&mut bytes, Offset::ZERO);
         match rig.append(&bytes) {
             Ok(appended) if appended.duplicate && appended.first.get() == first => {}
             other => {

@@ -49,6 +49,24 @@ struct Shared {
     points: Option<Vec<Point>>,
     /// Names of all operations so far, in order.
     operations: Vec<&'static str>,
+    /// What the last point was like.
+    last: Option<State>,
+}
+
+/// What differs from one point to the next: the disk's version, the promises (synced, written, start, end), a cut.
+type State = (u64, (i64, i64, i64, i64), Option<crate::model::Cut>, bool);
+
+impl Shared {
+    /// Keeps a point, if points are kept and something has changed since the last.
+    fn record(&mut self, disk: &SimDisk, what: impl FnOnce() -> String) {
+        let Some(points) = &mut self.points else { return };
+        let promise = (self.model.synced, self.model.written, self.model.log_start, self.model.log_end);
+        let state = (disk.version(), promise, self.model.cut, self.model.closed);
+        if self.last.replace(state) != Some(state) {
+            let at = format!("operation {}: {}", self.operations.len(), what());
+            points.push(Point { at, disk: disk.clone(), model: self.model.clone() });
+        }
+    }
 }
 
 /// A log, its I/O and its model.
@@ -86,14 +104,11 @@ fn watch(io: &mut SimIo, shared: &Rc<RefCell<Shared>>) {
     let shared = Rc::clone(shared);
     io.watch(move |disk, event| {
         let mut shared = shared.borrow_mut();
+        let shared = &mut *shared;
         if event.moment == highwater_sim::Moment::Submitted {
             shared.operations.push(event.name);
         }
-        let at = format!("operation {} ({}) {:?}", shared.operations.len(), event.name, event.moment);
-        let model = shared.model.clone();
-        if let Some(points) = &mut shared.points {
-            points.push(Point { at, disk: disk.clone(), model });
-        }
+        shared.record(disk, || format!("{} {:?}", event.name, event.moment));
     });
 }
 
@@ -211,18 +226,32 @@ impl Rig {
         shared.model.promise(synced, written);
         shared.model.log_start = shared.model.log_start.max(self.log.log_start().get());
         self.acked_after_failure |= self.failed.is_some_and(|before| shared.model.synced > before);
-        let at = format!("after operation {}", shared.operations.len());
-        let model = shared.model.clone();
-        if let Some(points) = &mut shared.points {
-            points.push(Point { at, disk: self.io.disk().clone(), model });
-        }
+        shared.record(&self.io.disk(), || "the log has heard of it".into());
     }
 
     /// Lets the log submit what is due.
     pub fn step(&mut self) {
+        self.turn(None);
+    }
+
+    /// Gives the log a completion or a step, and takes in what it says. Says when it wants the next one.
+    fn turn(&mut self, completion: Option<Completion>) -> Option<highwater_base::Mono> {
         let now = self.io.clock().now();
-        self.log.step(now, &mut self.io);
+        let before = self.shared.borrow().points.as_ref().map_or(0, Vec::len);
+        let deadline = match completion {
+            Some(completion) => {
+                self.log.complete(now, completion, &mut self.io);
+                None
+            }
+            None => self.log.step(now, &mut self.io),
+        };
+        // What the log decided to drop in this turn it may have begun to drop in this turn.
+        let start = self.log.log_start().get();
+        for point in self.shared.borrow_mut().points.iter_mut().flatten().skip(before) {
+            point.model.log_start = point.model.log_start.max(start);
+        }
         self.listen();
+        deadline
     }
 
     /// One completion (or several at the same time); false if nothing is in flight.
@@ -231,11 +260,9 @@ impl Rig {
         if !self.io.advance(&mut out) {
             return false;
         }
-        let now = self.io.clock().now();
         for completion in out {
-            self.log.complete(now, completion, &mut self.io);
+            self.turn(Some(completion));
         }
-        self.listen();
         self.step();
         true
     }
@@ -257,33 +284,34 @@ impl Rig {
     /// Goes on until nothing is in flight and nothing is due at once.
     pub fn settle(&mut self) {
         self.step();
-        while self.pump() {}
+        for _ in 0..10_000 {
+            if !self.pump() {
+                return;
+            }
+        }
+        panic!("the log is busy for ever: {:?}", self.log);
     }
 
     /// Lets time pass, with the log's deadlines in it.
     pub fn pass(&mut self, by: Duration) {
         let until = self.io.clock().now().mono.plus(by);
-        loop {
+        for _ in 0..10_000 {
             let now = self.io.clock().now();
-            let deadline = self.log.step(now, &mut self.io);
-            self.listen();
+            let deadline = self.turn(None);
             let next = deadline.into_iter().chain(self.io.next_due()).min();
-            match next.filter(|next| *next < until) {
-                Some(next) => {
-                    self.io.clock().advance_to(next.max(now.mono.plus(Duration::from_micros(1))));
-                    let mut out = Vec::new();
-                    highwater_io::Io::reap(&mut self.io, &mut out);
-                    let now = self.io.clock().now();
-                    for completion in out {
-                        self.log.complete(now, completion, &mut self.io);
-                    }
-                    self.listen();
-                }
-                None => break,
+            let Some(next) = next.filter(|next| *next < until) else {
+                self.io.clock().advance_to(until);
+                self.step();
+                return;
+            };
+            self.io.clock().advance_to(next.max(now.mono.plus(Duration::from_micros(1))));
+            let mut out = Vec::new();
+            highwater_io::Io::reap(&mut self.io, &mut out);
+            for completion in out {
+                self.turn(Some(completion));
             }
         }
-        self.io.clock().advance_to(until);
-        self.step();
+        panic!("the log is busy for ever: {:?}", self.log);
     }
 
     /// Appends, as a client's batch. The model hears of it.
@@ -343,8 +371,12 @@ impl Rig {
         self.found();
     }
 
-    /// The process or the machine dies; goes on, recording, with what `next` is.
-    pub fn crash(&mut self, next: SimIo) -> Result<(), OpenError> {
+    /// The process dies (`kill`), or the machine; goes on, recording, with what is left on `next`.
+    pub fn crash(&mut self, next: SimIo, kill: bool) -> Result<(), OpenError> {
+        if !kill {
+            let mut shared = self.shared.borrow_mut();
+            shared.model.written = shared.model.synced;
+        }
         self.io = next;
         watch(&mut self.io, &self.shared);
         let (log, _) = open_log(&mut self.io, self.settings, false)?;

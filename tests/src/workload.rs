@@ -7,7 +7,7 @@ use highwater_engine::batch::{BatchBuilder, Codec};
 use highwater_engine::{AppendError, Durability, LogSettings, ReadError};
 use highwater_sim::{Behaviour, Fault, Loss, SimDisk, SimIo};
 
-use crate::model::Violation;
+use crate::model::{Violation, frames};
 use crate::rig::{Point, Rig};
 
 /// Settings under which every edge is met within a few hundred operations.
@@ -306,7 +306,8 @@ impl Runner {
                     if let Err(violation) = model.judge_bytes(first, fetched.next.get(), &bytes) {
                         self.violations.push(violation);
                     }
-                    if bytes.len() > max_bytes && fetched.batches > 1 {
+                    let batches = frames(&bytes).map_or(0, |frames| frames.len());
+                    if bytes.len() > max_bytes && batches > 1 {
                         let what =
                             format!("{} bytes were read, {max_bytes} at most were asked for", bytes.len());
                         self.violations.push(Violation::Bad(what));
@@ -370,7 +371,7 @@ impl Runner {
         let disk = self.rig.io.disk().power_cut(loss, self.plan.seed);
         let next = SimIo::new(disk, self.plan.seed + self.traces.len() as u64).behaving(self.plan.behaviour);
         next.clock().advance_to(self.rig.io.clock().now().mono);
-        if let Err(error) = self.rig.crash(next) {
+        if let Err(error) = self.rig.crash(next, loss == Loss::Kill) {
             self.violations
                 .push(Violation::Lost(format!("the log cannot be opened after {loss:?}: {error}")));
             return;

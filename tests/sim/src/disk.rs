@@ -36,6 +36,8 @@ pub struct SimDisk {
     pub(crate) in_flight: BTreeMap<u64, Effect>,
     /// Counts operations that were ever in flight.
     pub(crate) boarded: u64,
+    /// Counts syncs of files and directories.
+    synced: u64,
 }
 
 impl Default for SimDisk {
@@ -74,6 +76,7 @@ impl SimDisk {
             wall_ms: 0,
             in_flight: BTreeMap::new(),
             boarded: 0,
+            synced: 0,
         }
     }
 
@@ -132,6 +135,30 @@ impl SimDisk {
         self.settle();
     }
 
+    /// Every file, and for each what a power cut could lose of it: for people.
+    pub fn describe(&self) -> String {
+        let mut text = String::new();
+        let mut todo = vec![(PathBuf::from("/"), crate::names::ROOT)];
+        while let Some((path, node)) = todo.pop() {
+            for (name, child) in self.names.entries(node).into_iter().flatten() {
+                let path = path.join(name);
+                let Some(file) = self.files.get(child) else {
+                    todo.push((path, *child));
+                    continue;
+                };
+                text.push_str(&format!("{}: {} bytes", path.display(), file.visible().len()));
+                for change in file.pending() {
+                    text.push_str(&format!("; {change:?}"));
+                }
+                text.push('\n');
+            }
+        }
+        for effect in self.in_flight.values() {
+            text.push_str(&format!("in flight: {effect:?}\n"));
+        }
+        text
+    }
+
     /// Makes everything that is visible durable, as an orderly unmount does.
     pub fn settle(&mut self) {
         assert!(self.in_flight.is_empty(), "SimDisk::settle: operations are in flight");
@@ -157,6 +184,11 @@ impl SimDisk {
         files + self.names.pending().len() + self.in_flight.len()
     }
 
+    /// Differs from an earlier one if anything happened to the disk meanwhile, or to what would survive a power cut.
+    pub fn version(&self) -> u64 {
+        self.seq + self.boarded + self.synced
+    }
+
     pub(crate) fn new_node(&mut self) -> NodeId {
         self.next_node += 1;
         self.next_node - 1
@@ -170,10 +202,12 @@ impl SimDisk {
     }
 
     pub(crate) fn sync(&mut self, node: NodeId, upto: u64, data_only: bool) {
+        self.synced += 1;
         Arc::make_mut(self.files.get_mut(&node).expect("an open file exists")).sync(upto, data_only);
     }
 
     pub(crate) fn failed_sync(&mut self, node: NodeId, upto: u64, prng: &mut highwater_base::Prng) {
+        self.synced += 1;
         Arc::make_mut(self.files.get_mut(&node).expect("an open file exists")).failed_sync(upto, prng);
     }
 
@@ -182,6 +216,7 @@ impl SimDisk {
         if !self.names.is_dir(dir) {
             return Err(errno::ENOTDIR);
         }
+        self.synced += 1;
         self.names.sync(dir, upto);
         Ok(())
     }

@@ -12,7 +12,7 @@ use crate::file::{File, SECTOR};
 use crate::names::{NodeId, ROOT};
 
 /// A change that was submitted. Until it completes, a power cut may find it done, undone or partly done.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub(crate) enum Effect {
     Open { path: PathBuf, how: OpenHow },
     Write { file: NodeId, at: u64, data: Slice, durable: bool },

@@ -31,6 +31,19 @@ pub(crate) enum What {
     SetLen(u64),
 }
 
+impl std::fmt::Debug for Change {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let sure = if self.sure { " (sure)" } else { "" };
+        match &self.what {
+            What::Sectors { first, bytes } => {
+                write!(f, "#{} {} bytes at {}{sure}", self.seq, bytes.len(), first * SECTOR)
+            }
+            What::Extend(len) => write!(f, "#{} at least {len} long{sure}", self.seq),
+            What::SetLen(len) => write!(f, "#{} {len} long{sure}", self.seq),
+        }
+    }
+}
+
 /// Whether a change, or this sector of it (by its index within the change), reached the device.
 pub(crate) type Keep<'a> = &'a mut dyn FnMut(&Change, usize) -> bool;
 
