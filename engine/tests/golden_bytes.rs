@@ -85,7 +85,7 @@ fn the_segment_gives_kafka_s_indexes_and_producers() {
         .base_offset(Offset::new(9))
         .leader_epoch(LeaderEpoch::new(8))
         .producer(ProducerId::new(1000), ProducerEpoch::ZERO, 2)
-        .record(T + 4000, None, Some(&[0; 60]))
+        .record(T + 4000, Some(b"z"), Some(&[0; 60]))
         .build();
     assert_eq!(last.len(), 130);
     assert_eq!(Header::decode(&last).unwrap().crc(), 0xb7f5_1646);
