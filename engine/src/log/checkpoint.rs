@@ -172,6 +172,11 @@ impl Log {
     fn checkpoint_steps(&mut self, mut captured: Box<Captured>, whole: bool) -> Vec<Step> {
         captured.checkpoint.sequence = self.checkpoint.last.map_or(0, |last| last.sequence + 1);
         captured.checkpoint.log_start = self.log_start;
+        // Since it was captured the durability may have changed, and with it what was written and not synced.
+        let unsynced = self.submitted.block_ceil().get() - self.synced.block_floor().get();
+        if self.settings.durability != Durability::Each || unsynced > captured.checkpoint.reach {
+            captured.checkpoint.reach = 0;
+        }
         let checkpoint = captured.checkpoint;
         let live = self.active().live().expect("the last segment is live");
         let mut steps = Vec::new();
