@@ -358,7 +358,7 @@ fn everything_committed_is_there_after_a_stop_clean_or_not_under_a_new_epoch() {
     let mut rig = Rig::new(each());
     for clean in [true, false, true] {
         let first = rig.produced(batch(3), Acks::All);
-        rig.reopen(clean);
+        rig.reopen(clean, each());
         assert_eq!(rig.partition.high_watermark(), first.plus(3));
         assert_eq!(rig.partition.log().latest_epoch(), rig.partition.leader_epoch());
         assert_eq!(rig.find(-1).offset, first.plus(3));

@@ -6,7 +6,7 @@ use std::time::Duration;
 use highwater_base::{
     BrokerId, LeaderEpoch, Mono, Now, Offset, PartitionEpoch, ProducerEpoch, ProducerId, Uuid, WallMs,
 };
-use highwater_engine::batch::{BatchBuilder, Batches};
+use highwater_engine::batch::{BatchBuilder, Batches, HEADER_BYTES, Record};
 use highwater_engine::{Log, LogSettings, OpenHint};
 use highwater_io::{Buffer, Chunk, Completion, ErrorKind, Io, IoError, MemoryIo, Op, Token};
 use highwater_isr::Assignment;
@@ -96,7 +96,6 @@ pub(crate) struct Rig {
     pub(crate) partition: Partition,
     /// Answers that came late, in order.
     pub(crate) answers: Vec<Answer>,
-    settings: LogSettings,
 }
 
 pub(crate) fn now_at(ms: u64) -> Now {
@@ -109,7 +108,7 @@ impl Rig {
         let (io, now) = (Slow::new(), now_at(0));
         let log = Log::create(now, "/t-0".as_ref(), 7, settings, Uuid::from_halves(1, 1));
         let partition = Partition::new(ME, log, PartitionSettings::default(), Offset::ZERO);
-        let mut rig = Rig { io, now, partition, answers: Vec::new(), settings };
+        let mut rig = Rig { io, now, partition, answers: Vec::new() };
         rig.lead(1);
         rig
     }
@@ -210,7 +209,7 @@ impl Rig {
     }
 
     /// Closes, and opens again as after a clean stop, or after one that the log knows nothing of.
-    pub(crate) fn reopen(&mut self, clean: bool) {
+    pub(crate) fn reopen(&mut self, clean: bool, settings: LogSettings) {
         let high = self.partition.high_watermark();
         if clean {
             self.partition.close(self.now);
@@ -220,7 +219,7 @@ impl Rig {
         let epoch = self.partition.leader_epoch().next().get();
         assert_eq!(self.io.inner.in_flight(), 0);
         let hint = OpenHint { clean_stop: clean, ..OpenHint::default() };
-        let opened = Log::open(&mut self.io.inner, self.now, "/t-0".as_ref(), 7, self.settings, hint);
+        let opened = Log::open(&mut self.io.inner, self.now, "/t-0".as_ref(), 7, settings, hint);
         let (log, report) = opened.unwrap();
         assert!(report.is_clean(), "{report:?}");
         self.partition = Partition::new(ME, log, PartitionSettings::default(), high);
@@ -240,6 +239,20 @@ pub(crate) fn sized(records: usize, bytes: usize) -> Vec<u8> {
     let add =
         |builder: BatchBuilder, at: usize| builder.record(1_700_000_000_000 + at as i64, None, Some(&value));
     (0..records).fold(BatchBuilder::new(), add).build()
+}
+
+/// A batch of one record that begins with a label and goes on for so many bytes.
+pub(crate) fn labelled(label: u64, bytes: usize) -> Vec<u8> {
+    let mut value = label.to_be_bytes().to_vec();
+    value.resize(8 + bytes, b'x');
+    BatchBuilder::new().record(1_700_000_000_000, None, Some(&value)).build()
+}
+
+/// The label of a batch.
+pub(crate) fn label(batch: &[u8]) -> u64 {
+    let (record, _) = Record::read(&batch[HEADER_BYTES..], HEADER_BYTES).unwrap();
+    let value = record.value.expect("a record with a label has a value");
+    u64::from_be_bytes(value[..8].try_into().unwrap())
 }
 
 /// One record of an idempotent producer.
