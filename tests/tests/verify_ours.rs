@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use highwater_base::{LeaderEpoch, Limits, Mono, Now, ProducerEpoch, ProducerId, Uuid, WallMs};
+use highwater_control::{Image, encode_catalog};
 use highwater_engine::batch::{BatchBuilder, Codec};
 use highwater_engine::checkpoint_file::encode_clean_shutdown;
 use highwater_engine::{Log, LogEvent, LogSettings, Origin, Verdict};
@@ -157,4 +158,20 @@ fn a_segment_that_somebody_else_has_written_is_judged_by_its_batches() {
     let report = verify(&ours.dir).expect("readable");
     assert_eq!(report.findings, []);
     assert_eq!(report.void_seals, [ours.segment().with_extension("seal")]);
+}
+
+#[test]
+fn a_damaged_catalog_is_found() {
+    let ours = Ours::new("catalog");
+    let path = ours.dir.join("highwater.catalog");
+    let mut bytes = encode_catalog(&Image::new("cluster"));
+    std::fs::write(&path, &bytes).expect("written");
+    assert_eq!(verify(&ours.dir).expect("readable").findings, []);
+    let mut out = Vec::new();
+    dump(&mut out, &DumpOptions { json: true, ..DumpOptions::default() }, &path).expect("readable");
+    assert!(String::from_utf8_lossy(&out).contains(r#""cluster_id":"cluster""#));
+    *bytes.last_mut().expect("not empty") ^= 1;
+    std::fs::write(&path, &bytes).expect("written");
+    let findings = verify(&ours.dir).expect("readable").findings;
+    assert!(matches!(&findings[..], [finding] if matches!(finding.damage, Damage::Catalog(_))), "{findings:?}");
 }

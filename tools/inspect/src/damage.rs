@@ -5,6 +5,7 @@ use std::ops::Range;
 use std::path::PathBuf;
 
 use highwater_base::Offset;
+use highwater_control::CatalogError;
 use highwater_engine::Verdict;
 use highwater_engine::batch::{BatchError, FrameError, LegacyError};
 use highwater_engine::checkpoint_file::TextError;
@@ -153,6 +154,8 @@ pub enum Damage {
     Epochs(EpochError),
     /// `highwater.checkpoint`: neither slot is valid.
     Checkpoint,
+    /// `highwater.catalog`.
+    Catalog(CatalogError),
 }
 
 impl fmt::Display for Damage {
@@ -204,6 +207,7 @@ impl fmt::Display for Damage {
             }
             Damage::Text(error) => error.fmt(f),
             Damage::Epochs(error) => error.fmt(f),
+            Damage::Catalog(error) => error.fmt(f),
             Damage::Checkpoint => f.write_str("neither of its two slots is valid"),
         }
     }

@@ -29,6 +29,7 @@ pub(crate) enum TopFile {
     MetaProperties,
     CleanShutdown,
     BootstrapCheckpoint,
+    Catalog,
 }
 
 impl TopFile {
@@ -41,6 +42,7 @@ impl TopFile {
             layout::META_PROPERTIES => Some(TopFile::MetaProperties),
             layout::CLEAN_SHUTDOWN => Some(TopFile::CleanShutdown),
             layout::BOOTSTRAP_CHECKPOINT => Some(TopFile::BootstrapCheckpoint),
+            layout::CATALOG => Some(TopFile::Catalog),
             _ => None,
         }
     }

@@ -94,6 +94,7 @@ impl Dumper<'_> {
             TopFile::OffsetCheckpoint => self.offset_checkpoint(path, shown),
             TopFile::MetaProperties => self.meta_properties(path),
             TopFile::CleanShutdown => self.clean_shutdown(path),
+            TopFile::Catalog => self.catalog(path, shown),
             // Kafka's reader wants a base offset in the name; the records' offsets begin at 0.
             TopFile::BootstrapCheckpoint => {
                 let shown = format!("{:020}.{}", 0, layout::BOOTSTRAP_CHECKPOINT);

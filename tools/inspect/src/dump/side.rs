@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use highwater_control::decode_catalog;
 use highwater_engine::Checkpoint;
 use highwater_engine::checkpoint_file::{
     MetaProperties, OffsetCheckpoint, TextError, decode_clean_shutdown, decode_partition_metadata, properties,
@@ -191,6 +192,43 @@ impl Dumper<'_> {
             }
             Ok(epoch) => writeln!(self.out, "stopped in order, broker epoch {epoch}")?,
             Err(error) => return self.bad_text(path, &text, error),
+        }
+        Ok(())
+    }
+
+    pub(super) fn catalog(&mut self, path: &Path, shown: &str) -> Result<(), InspectError> {
+        let Some(bytes) = self.whole(path)? else { return Ok(()) };
+        let image = match decode_catalog(&bytes) {
+            Ok(image) => image,
+            Err(error) => return self.damaged(path, Some(0), Damage::Catalog(error)),
+        };
+        if self.options.json {
+            let topics = image.topics().map(|topic| {
+                let mut line = Line::nested();
+                line.string("name", &topic.name).string("topic_id", &topic.id.to_string());
+                line.plain("partitions", topic.partitions.len()).finish()
+            });
+            let mut line = Line::new("catalog");
+            line.string("file", shown).string("cluster_id", image.cluster_id());
+            line.plain("version", image.version()).plain("next_producer_id", image.next_producer_id());
+            line.array("topics", topics).write(self.out)?;
+        } else {
+            writeln!(
+                self.out,
+                "catalog {shown}: cluster {}, version {}, next producer id {}",
+                image.cluster_id(),
+                image.version(),
+                image.next_producer_id()
+            )?;
+            for topic in image.topics() {
+                writeln!(
+                    self.out,
+                    "  {} {} with {} partitions",
+                    topic.name,
+                    topic.id,
+                    topic.partitions.len()
+                )?;
+            }
         }
         Ok(())
     }

@@ -59,7 +59,8 @@ impl VerifyReport {
 /// against the batches, snapshots, seals, checkpoints.
 ///
 /// A batch that is cut off is damage. Zeros behind the last batch and unwritten index slots are not, unless the
-/// directory carries the mark of an orderly stop. Files that wait for their removal are not looked at.
+/// directory carries the mark of an orderly stop. Files that wait for their removal are not looked at. While a broker
+/// writes to the directory, what it has not finished may look cut off.
 ///
 /// ```
 /// # let dir = std::env::temp_dir().join(format!("highwater-verify-{}", std::process::id()));

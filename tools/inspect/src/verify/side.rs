@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use highwater_base::Offset;
+use highwater_control::decode_catalog;
 use highwater_engine::Checkpoint;
 use highwater_engine::checkpoint_file::{
     MetaProperties, OffsetCheckpoint, decode_clean_shutdown, decode_partition_metadata,
@@ -22,12 +23,18 @@ impl Verifier<'_> {
             self.segment(&segment, &mut []);
             return;
         }
+        if kind == TopFile::Catalog {
+            if let Some(Err(error)) = self.whole(path).map(|bytes| decode_catalog(&bytes)) {
+                self.found(path, Some(0), Damage::Catalog(error));
+            }
+            return;
+        }
         let Some(text) = self.text(path) else { return };
         let decoded = match kind {
             TopFile::OffsetCheckpoint => OffsetCheckpoint::decode(&text).map(drop),
             TopFile::MetaProperties => MetaProperties::decode(&text).map(drop),
             TopFile::CleanShutdown => decode_clean_shutdown(&text).map(drop),
-            TopFile::BootstrapCheckpoint => Ok(()),
+            TopFile::BootstrapCheckpoint | TopFile::Catalog => Ok(()),
         };
         if let Err(error) = decoded {
             self.bad_line(path, &text, error.line, Damage::Text(error));
