@@ -5,6 +5,7 @@ use std::sync::Arc;
 use highwater_base::{BrokerEpoch, BrokerId, PartitionIndex, Uuid};
 
 use crate::election::{Voters, with_isr};
+use crate::topic_config::Held;
 use crate::{Applied, Broker, BrokerState, ControlError, Image, PartitionState, Registration, Topic};
 
 /// Partitions by topic id and number.
@@ -145,12 +146,12 @@ impl Image {
         serving: &'a dyn Fn(BrokerId) -> bool,
     ) -> Voters<'a> {
         let nobody = crate::NodeDefaults::none(BrokerId::NONE);
-        let config = crate::effective(self, &nobody, Some(&topic.name));
+        let held = Held { image: self, node: &nobody, topic: Some(&topic.name) };
         Voters {
             acceptable,
             serving,
-            unclean_allowed: config.unclean_leader_election,
-            min_insync: config.min_insync_replicas,
+            unclean_allowed: held.unclean_leader_election(),
+            min_insync: held.min_insync_replicas(),
         }
     }
 

@@ -238,6 +238,41 @@ pub struct TopicConfig {
 /// A default bound for `durability=interval` where neither `flush.messages` nor `flush.ms` sets one.
 const DEFAULT_INTERVAL_MS: u64 = 1000;
 
+/// The values that hold for a topic, one by one.
+pub(crate) struct Held<'a> {
+    pub(crate) image: &'a Image,
+    pub(crate) node: &'a NodeDefaults,
+    pub(crate) topic: Option<&'a str>,
+}
+
+impl Held<'_> {
+    fn resolve(&self, name: &str) -> ResolvedConfig {
+        let definition = topic_config(name).expect("a name of the table");
+        let resolved = resolve_topic_config(self.image, self.node, self.topic, definition);
+        // What is stored was checked when it was set; a file of a later version may hold what this one refuses.
+        let ok = definition.check(&resolved.value).is_ok();
+        if ok { resolved } else { ResolvedConfig { value: definition.default.to_owned(), ..resolved } }
+    }
+
+    fn number(&self, name: &str) -> i64 {
+        self.resolve(name).value.trim().parse().unwrap_or(0)
+    }
+
+    fn flag(&self, name: &str) -> bool {
+        parse_bool(self.resolve(name).value.trim()).unwrap_or(false)
+    }
+
+    /// `min.insync.replicas`.
+    pub(crate) fn min_insync_replicas(&self) -> usize {
+        usize::try_from(self.number("min.insync.replicas")).unwrap_or(1).max(1)
+    }
+
+    /// `unclean.leader.election.enable`.
+    pub(crate) fn unclean_leader_election(&self) -> bool {
+        self.flag("unclean.leader.election.enable")
+    }
+}
+
 /// What holds for a topic (for one with no settings of its own, with `None`).
 ///
 /// ```
@@ -247,17 +282,11 @@ const DEFAULT_INTERVAL_MS: u64 = 1000;
 /// assert_eq!(effective(&Image::new("c"), &node, None).durability, DurabilitySetting::Os);
 /// ```
 pub fn effective(image: &Image, node: &NodeDefaults, topic: Option<&str>) -> TopicConfig {
-    let resolve = |name: &str| {
-        let definition = topic_config(name).expect("a name of the table");
-        let resolved = resolve_topic_config(image, node, topic, definition);
-        // What is stored was checked when it was set; a file of a later version may hold what this one refuses.
-        let ok = definition.check(&resolved.value).is_ok();
-        if ok { resolved } else { ResolvedConfig { value: definition.default.to_owned(), ..resolved } }
-    };
-    let number = |name: &str| resolve(name).value.trim().parse::<i64>().unwrap_or(0);
-    let size = |name: &str| u32::try_from(number(name)).unwrap_or(u32::MAX);
-    let limit = |name: &str| u64::try_from(number(name)).ok();
-    let flag = |name: &str| parse_bool(resolve(name).value.trim()).unwrap_or(false);
+    let held = Held { image, node, topic };
+    let resolve = |name: &str| held.resolve(name);
+    let number = |name: &str| held.number(name);
+    let size = |name: &str| u32::try_from(held.number(name)).unwrap_or(u32::MAX);
+    let limit = |name: &str| u64::try_from(held.number(name)).ok();
     let policy = resolve("cleanup.policy").value;
     TopicConfig {
         delete: items(&policy).any(|item| item == "delete"),
@@ -272,14 +301,14 @@ pub fn effective(image: &Image, node: &NodeDefaults, topic: Option<&str>) -> Top
             "LogAppendTime" => TimestampType::LogAppendTime,
             _ => TimestampType::CreateTime,
         },
-        min_insync_replicas: usize::try_from(number("min.insync.replicas")).unwrap_or(1).max(1),
-        preallocate: flag("preallocate"),
+        min_insync_replicas: held.min_insync_replicas(),
+        preallocate: held.flag("preallocate"),
         retention_bytes: limit("retention.bytes"),
         retention_ms: limit("retention.ms"),
         segment_bytes: size("segment.bytes"),
         segment_index_bytes: size("segment.index.bytes"),
         segment_ms: limit("segment.ms").unwrap_or(u64::MAX),
-        unclean_leader_election: flag("unclean.leader.election.enable"),
+        unclean_leader_election: held.unclean_leader_election(),
     }
 }
 
