@@ -58,11 +58,15 @@ P
       broker_pid=$! ;;
     *)
       for setting in "$@"; do settings+=(--config "$setting"); done
-      "$BROKER" serve --data "$data" --listen "$bootstrap" "${settings[@]}" >> "$log" 2>&1 &
+      "$BROKER" serve --data "$data" --listen "$bootstrap" "${settings[@]}" > "$log" 2>&1 &
       broker_pid=$! ;;
   esac
+  # Ours says when it is ready. A connection proves nothing: the listening socket of a killed broker can outlive it for a moment.
   for _ in $(seq 600); do
-    answers "$port" && return
+    case $BROKER in
+      apache) answers "$port" && return ;;
+      *) grep -q "ready on .*:$port\b" "$log" && return ;;
+    esac
     kill -0 "$broker_pid" 2> /dev/null || break
     sleep 0.1
   done

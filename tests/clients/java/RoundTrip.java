@@ -1,6 +1,7 @@
 import java.nio.charset.StandardCharsets;
 import java.time.Duration;
 import java.util.ArrayList;
+import java.util.Arrays;
 import java.util.BitSet;
 import java.util.List;
 import java.util.Map;
@@ -29,9 +30,9 @@ public final class RoundTrip {
         byte[] digits = "0123456789abcdef".getBytes(StandardCharsets.US_ASCII);
         byte[] out = new byte[65536];
         long x = 1;
-        for (int i = 0; i < out.length; i++) {
+        for (int i = 0; i < out.length; i += 16) {
             x = x * 48271 % 2147483647;
-            out[i] = digits[(int) (x % 16)];
+            Arrays.fill(out, i, i + 16, digits[(int) (x % 16)]);
         }
         return out;
     }
@@ -132,7 +133,7 @@ public final class RoundTrip {
         }
         Header[] headers = record.headers().toArray();
         boolean same = i >= 0 && i < n && i % PARTITIONS == record.partition()
-            && java.util.Arrays.equals(record.value(), value(codec, i))
+            && Arrays.equals(record.value(), value(codec, i))
             && headers.length == 1 && headers[0].key().equals("codec")
             && new String(headers[0].value(), StandardCharsets.US_ASCII).equals(codec);
         return same ? i : -1;

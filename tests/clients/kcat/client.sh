@@ -7,10 +7,11 @@ verb=$1 bootstrap=$2 topic=$3 codec=$4 n=$5
 read -r -d '' RECORDS <<'AWK' || true
 function fill_pool(    i, x, part) {
   x = 1
-  for (i = 0; i < 65536; i++) {
+  for (i = 0; i < 4096; i++) {
     x = (x * 48271) % 2147483647
-    part = part substr("0123456789abcdef", x % 16 + 1, 1)
-    if (length(part) == 256) { pool = pool part; part = "" }
+    part = substr("0123456789abcdef", x % 16 + 1, 1)
+    part = part part part part
+    pool = pool part part part part
   }
 }
 function value(i,    prefix) {

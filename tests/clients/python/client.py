@@ -10,9 +10,9 @@ PARTITIONS = 3
 
 def make_pool():
     x, out = 1, bytearray()
-    for _ in range(65536):
+    for _ in range(4096):
         x = x * 48271 % 2147483647
-        out.append(b"0123456789abcdef"[x % 16])
+        out += b"0123456789abcdef"[x % 16 : x % 16 + 1] * 16
     return bytes(out)
 
 

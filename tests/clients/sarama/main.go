@@ -18,10 +18,10 @@ const partitions = 3
 var pool = makePool()
 
 func makePool() []byte {
-	out, x := make([]byte, 65536), uint64(1)
-	for i := range out {
+	out, x := make([]byte, 0, 65536), uint64(1)
+	for len(out) < 65536 {
 		x = x * 48271 % 2147483647
-		out[i] = "0123456789abcdef"[x%16]
+		out = append(out, bytes.Repeat([]byte{"0123456789abcdef"[x%16]}, 16)...)
 	}
 	return out
 }
