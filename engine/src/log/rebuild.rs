@@ -83,9 +83,9 @@ impl Log {
         let resumes = number >= plan.index_from && trusted;
         let (mut gathered, mut at) =
             self.begin_gathering(io, found, base, resumes, proven, proof, plan, &mut window)?;
-        let file_len = len;
         let outcome = loop {
-            let end = if at.0 < proven { proven } else { file_len };
+            let end = if at.0 < proven { proven } else { len };
+            let end_offset = proof.and_then(|proof| proof.offset_at(number, end));
             let epochs = std::mem::take(&mut self.epochs);
             let mut assigned = epochs.clone();
             let rules = WalkRules {
@@ -93,9 +93,7 @@ impl Log {
                 limit,
                 epochs: (at.0 < proven).then_some(&epochs),
                 mutant: self.settings.mutant,
-                end_offset: proof
-                    .filter(|proof| number == proof.segment && end == proof.position)
-                    .map(|proof| proof.offset),
+                end_offset,
             };
             let producers = &mut self.producers;
             let walked = walk(io, &mut window, at, end, &rules, |position, facts, batch| {
@@ -108,14 +106,13 @@ impl Log {
             self.epochs = assigned;
             let walked = walked?;
             at = (walked.position, walked.next);
-            let at_proof = proof.is_some_and(|proof| number == proof.segment && end == proof.position);
             match walked.stop {
-                Stop::Reached if at_proof && end == proven && proof.is_some_and(|p| p.offset != at.1) => {
+                Stop::Reached if end == proven && end_offset.is_some_and(|offset| offset != at.1) => {
                     run(io, [Step::Adopt(file), Step::Close])?;
                     return Ok(Next::Void);
                 }
                 // Ours follow each other without a gap; of Kafka's, compacted ones do not.
-                Stop::Reached if end == file_len => {
+                Stop::Reached if end == len => {
                     let gap =
                         proof.is_some() && on_disk.get(number + 1).is_some_and(|next| next.base != at.1);
                     let unproven = proof.is_some_and(|proof| number >= proof.segment);
@@ -135,7 +132,7 @@ impl Log {
                     Some(resumed) => {
                         gathered.seal = None;
                         at = resumed;
-                        if at.0 >= file_len {
+                        if at.0 >= len {
                             break Next::Go;
                         }
                     }

@@ -24,6 +24,13 @@ pub(super) struct Proof {
     pub(super) reach: u64,
 }
 
+impl Proof {
+    /// The offset that follows at `position` of segment number `segment`, if that is the proven end.
+    pub(super) fn offset_at(&self, segment: usize, position: u64) -> Option<Offset> {
+        (segment == self.segment && position == self.position).then_some(self.offset)
+    }
+}
+
 /// Where reading begins, and what from there on is rebuilt.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Plan {

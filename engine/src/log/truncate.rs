@@ -258,6 +258,18 @@ impl Log {
         steps.push(Step::SyncDir { path: self.dir.clone() });
         steps.extend(self.last_checkpoint_steps());
         steps.extend(self.rename_steps(later, Mono::ZERO, end));
+        // The indexes are hints: those of before the cut would be checked against the batches found.
+        steps.extend(write_file(self.path(FileKind::OffsetIndex, base), offsets));
+        steps.extend(write_file(self.path(FileKind::TimeIndex, base), times));
+        match aborted {
+            Some(bytes) => steps.extend(write_file(self.path(FileKind::TxnIndex, base), bytes)),
+            None => steps.push(Step::Unlink { path: self.path(FileKind::TxnIndex, base) }),
+        }
+        for snapshot in stale {
+            steps.push(Step::Unlink { path: self.path(FileKind::Snapshot, snapshot) });
+        }
+        steps.push(Step::SyncDir { path: self.dir.clone() });
+        // The segment's file comes last, so that it is the one that the script leaves open.
         let path = self.path(FileKind::Log, base);
         match old_file {
             Some(file) if !was_sealed => steps.push(Step::Adopt(file)),
@@ -275,21 +287,6 @@ impl Log {
         steps.push(Step::Truncate { len: place });
         steps.push(Step::Truncate { len: place.next_multiple_of(BLOCK) });
         steps.push(Step::Sync);
-        let open = steps;
-        let mut steps = Vec::new();
-        steps.extend(write_file(self.path(FileKind::OffsetIndex, base), offsets));
-        steps.extend(write_file(self.path(FileKind::TimeIndex, base), times));
-        match aborted {
-            Some(bytes) => steps.extend(write_file(self.path(FileKind::TxnIndex, base), bytes)),
-            None => steps.push(Step::Unlink { path: self.path(FileKind::TxnIndex, base) }),
-        }
-        for snapshot in stale {
-            steps.push(Step::Unlink { path: self.path(FileKind::Snapshot, snapshot) });
-        }
-        steps.push(Step::SyncDir { path: self.dir.clone() });
-        // The segment's file is opened last, so that it is the one the script ends with. The indexes are hints: those
-        // of before the cut would be checked against the batches found.
-        steps.extend(open);
         self.cut = Some(Cut { to: end, stage: Stage::Acting { place, end } });
         self.run(Purpose::Cut, steps);
     }

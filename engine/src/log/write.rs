@@ -171,7 +171,9 @@ impl Log {
         result: Result<Outcome, IoError>,
         io: &mut dyn Io,
     ) {
-        let position = self.writes.iter().position(|write| write.tag == tag).expect("a write in flight");
+        // Tags are used again: one that is done and waits for those before it may have the same.
+        let mine = |write: &InWrite| write.tag == tag && write.state == WriteState::InFlight;
+        let position = self.writes.iter().position(mine).expect("a write in flight");
         match result {
             Ok(Outcome::Wrote { len }) => {
                 let owner = self.owner;
@@ -247,18 +249,17 @@ impl Log {
         self.ends.drain(..done);
         let mut written = self.raw_written_end;
         let mut synced = (self.synced, self.synced_end);
+        let mut proven = true;
         for segment in &self.segments {
             let Phase::Live(live) = &segment.phase else { continue };
             if live.name == Name::Absent {
                 written = written.min(segment.base);
                 break;
             }
-            if live.name != Name::Durable {
-                break;
-            }
-            synced = (live.synced, live.synced_end);
-            if live.synced < live.place.plus(segment.size) {
-                break;
+            proven &= live.name == Name::Durable;
+            if proven {
+                synced = (live.synced, live.synced_end);
+                proven = live.synced >= live.place.plus(segment.size);
             }
         }
         // A name still missing holds the end back; it never moves it back.
