@@ -15,11 +15,17 @@ use highwater_io::{Io, MemoryDisk, MemoryIo};
 const NOW: Now = Now { mono: Mono::from_nanos(1), wall: WallMs::new(1_700_000_000_000) };
 
 fn checks(c: &mut Criterion) {
-    for (name, bytes) in [("1 KiB", batch(1024, 940)), ("64 KiB of 1 KiB", batch(64 << 10, 1024)), ("64 KiB of 100 B", batch(64 << 10, 100))] {
+    for (name, bytes) in [
+        ("1 KiB", batch(1024, 940)),
+        ("64 KiB of 1 KiB", batch(64 << 10, 1024)),
+        ("64 KiB of 100 B", batch(64 << 10, 100)),
+    ] {
         let mut group = c.benchmark_group(format!("batch of {name}"));
         group.throughput(Throughput::Bytes(bytes.len() as u64));
         group.bench_function("crc32c", |b| b.iter(|| crc32c(black_box(&bytes))));
-        group.bench_function("header", |b| b.iter(|| Header::decode(black_box(&bytes)).map(Header::last_offset)));
+        group.bench_function("header", |b| {
+            b.iter(|| Header::decode(black_box(&bytes)).map(Header::last_offset))
+        });
         for (what, check_records) in [("arrival, header and CRC", false), ("arrival, records too", true)] {
             let rules = Rules { check_records, ..Rules::default() };
             group.bench_function(what, |b| b.iter(|| arrival(black_box(&bytes), &rules, NOW.wall).is_ok()));
@@ -32,7 +38,8 @@ fn checks(c: &mut Criterion) {
 /// A log in memory with `bytes` appended `times` times.
 fn filled(bytes: &[u8], times: usize) -> (Log, MemoryIo) {
     let mut io = MemoryIo::on(MemoryDisk::new());
-    let settings = LogSettings { durability: Durability::Os, records: RecordCheck::Header, ..LogSettings::default() };
+    let settings =
+        LogSettings { durability: Durability::Os, records: RecordCheck::Header, ..LogSettings::default() };
     let mut log = Log::create(NOW, "/log-0".as_ref(), 1, settings, Uuid::ZERO);
     pump(&mut log, &mut io, |event| matches!(event, LogEvent::Ready));
     for _ in 0..times {

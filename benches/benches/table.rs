@@ -8,7 +8,7 @@ use highwater_benches::driver::{Driver, batch};
 use highwater_benches::row::{Better, Row, median};
 use highwater_benches::{cpu_time, raw, scratch::Scratch, threads};
 use highwater_engine::batch::crc32c;
-use highwater_engine::{Durability, LogSettings, Preallocate};
+use highwater_engine::{Durability, LogSettings, Preallocate, RecordCheck};
 
 const WRITE: usize = 1 << 20;
 
@@ -36,7 +36,7 @@ fn number(name: &str, default: u64) -> u64 {
     }
 }
 
-/// Settings of the relaxed rows: one segment, prepared as written blocks before the clock starts, as the raw
+/// Settings of the rows: header and CRC are checked, as an embedder may choose; one segment, prepared as written blocks before the clock starts, as the raw
 /// control's file is.
 fn settings(durability: Durability, preallocate: Preallocate, segment: u64) -> LogSettings {
     LogSettings {

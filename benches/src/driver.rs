@@ -46,7 +46,8 @@ impl Driver {
     fn turn(&mut self, wait: bool, mut on: impl FnMut(&LogEvent)) {
         let now = self.clock.now();
         let deadline = self.log.step(now, &mut *self.io);
-        if wait {
+        // A step may have news: then there is nothing to wait for.
+        if !self.take_events(&mut on) && wait {
             let limit = deadline.map(|at| at.since(now.mono));
             self.io.park(limit, &mut self.completions);
         } else {
@@ -56,10 +57,17 @@ impl Driver {
         for completion in self.completions.drain(..) {
             self.log.complete(now, completion, &mut *self.io);
         }
+        self.take_events(&mut on);
+    }
+
+    fn take_events(&mut self, on: &mut impl FnMut(&LogEvent)) -> bool {
+        let mut any = false;
         while let Some(event) = self.log.poll_event() {
             assert!(!matches!(event, LogEvent::Failed(_)), "{event:?}");
             on(&event);
+            any = true;
         }
+        any
     }
 
     fn now(&self) -> Now {

@@ -108,11 +108,8 @@ pub fn growing(path: &Path, size: usize, total: u64) -> Took {
 pub fn direct(path: &Path, size: usize, depth: usize, total: u64, crc: Option<&dyn Fn(&[u8])>) -> Took {
     let file = open(path, true);
     let buffers: Vec<Aligned> = (0..depth).map(|_| Aligned::new(size)).collect();
-    let mut ring: io_uring::IoUring = io_uring::IoUring::builder()
-        .setup_single_issuer()
-        .setup_defer_taskrun()
-        .build(64)
-        .expect("a ring");
+    let mut ring: io_uring::IoUring =
+        io_uring::IoUring::builder().setup_single_issuer().setup_defer_taskrun().build(64).expect("a ring");
     let vectors: Vec<libc::iovec> = buffers
         .iter()
         .map(|b| libc::iovec { iov_base: b.bytes().as_ptr() as *mut _, iov_len: size })

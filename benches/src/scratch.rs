@@ -17,7 +17,10 @@ impl Scratch {
     pub fn new(name: &str) -> Scratch {
         let base = std::env::var_os("HIGHWATER_BENCH_DIR")
             .or_else(|| std::env::var_os("CARGO_TARGET_TMPDIR"))
-            .map_or_else(|| PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../target/bench-scratch")), PathBuf::from);
+            .map_or_else(
+                || PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../target/bench-scratch")),
+                PathBuf::from,
+            );
         let dir = base.join(format!("{name}-{}", std::process::id()));
         std::fs::create_dir_all(&dir).unwrap_or_else(|e| panic!("cannot make {}: {e}", dir.display()));
         Scratch(dir)

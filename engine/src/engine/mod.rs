@@ -39,7 +39,7 @@ use crate::{LogSettings, Ticket};
 /// let batch = BatchBuilder::new().record(1_700_000_000_000, Some(b"id-7"), Some(b"paid")).build();
 /// let appended = orders.append(batch)?; // on stable storage, by default, when this returns
 /// let read = orders.read(appended.first, 1 << 20)?;
-/// assert_eq!(read.batches, 1);
+/// assert_eq!(read.next, appended.end);
 /// assert_eq!(orders.facts()?.end, Offset::new(1));
 /// engine.close()?;
 /// # Ok::<(), highwater_engine::EngineError>(())
