@@ -17,21 +17,16 @@ impl Partition {
         if !self.held.is_empty() {
             self.append_held(now);
         }
+        if !self.looking_later.is_empty() {
+            self.look_later(now);
+        }
     }
 
     fn heard(&mut self, now: Now, event: LogEvent) {
         match event {
             LogEvent::Ready | LogEvent::Written(_) | LogEvent::Synced(_) => self.run(now, Event::LogMoved),
-            LogEvent::ReadDone { id, result } => {
-                if let Some(looking) = self.looking.remove(&id) {
-                    self.read_done(looking, result);
-                }
-            }
-            LogEvent::LookupDone { id, result } => {
-                if let Some(looking) = self.looking.remove(&id) {
-                    self.lookup_done(looking, result);
-                }
-            }
+            LogEvent::ReadDone { id, result } => self.read_done(id, result),
+            LogEvent::LookupDone { id, result } => self.lookup_done(id, result),
             LogEvent::Trimmed { log_start } => {
                 while let Some(key) = self.trims.pop_reached(log_start) {
                     self.answer(key, Ok(Reply::Deleted { low_watermark: log_start }));

@@ -5,6 +5,7 @@ mod deletion;
 mod effects;
 mod held;
 mod log_events;
+mod looking;
 mod offsets;
 mod read;
 mod role;
@@ -22,7 +23,7 @@ use highwater_isr::{Event, ReplicaSettings, Standalone};
 use crate::parking::{ParkedFetches, ParkedProduces, Parking};
 use crate::{Answer, InSync, Outgoing, PartitionError, Replicator, Reply};
 use held::Held;
-use read::Looking;
+use looking::Looking;
 use view::View;
 
 /// What a partition is told besides its log's settings.
@@ -114,6 +115,8 @@ pub struct Partition {
     trims: Parking<u64>,
     /// Reads and lookups that wait for the disk.
     looking: BTreeMap<ReadId, Looking>,
+    /// Those that the log is too busy for, in the order of their coming.
+    looking_later: VecDeque<Looking>,
     answers: VecDeque<Answer>,
     outgoing: VecDeque<Outgoing>,
     /// The records of the leader's answer that is being handled.
@@ -153,6 +156,7 @@ impl Partition {
             fetches: ParkedFetches::default(),
             trims: Parking::default(),
             looking: BTreeMap::new(),
+            looking_later: VecDeque::new(),
             answers: VecDeque::new(),
             outgoing: VecDeque::new(),
             incoming: Vec::new(),
@@ -307,7 +311,8 @@ impl Partition {
 
     /// How many requests wait here.
     pub fn parked(&self) -> usize {
-        self.produces.len() + self.held.len() + self.fetches.len() + self.trims.len() + self.looking.len()
+        let looking = self.looking.len() + self.looking_later.len();
+        self.produces.len() + self.held.len() + self.fetches.len() + self.trims.len() + looking
     }
 
     /// Tells the machine, and does what it says.
@@ -368,9 +373,7 @@ impl Partition {
         while let Some(key) = self.trims.pop_first() {
             self.answer(key, Err(error.clone()));
         }
-        for looking in std::mem::take(&mut self.looking).into_values() {
-            self.answer(looking.key(), Err(error.clone()));
-        }
+        self.refuse_looking(error);
     }
 }
 

@@ -1,20 +1,13 @@
 //! ListOffsets and OffsetForLeaderEpoch.
 
 use highwater_base::{LeaderEpoch, Now, Offset, WallMs};
-use highwater_engine::{Lookup, TimestampOffset};
+use highwater_engine::TimestampOffset;
 use highwater_isr::EpochEnd;
 
 use super::Partition;
-use super::read::Looking;
+use super::looking::{By, Looking, What};
 use crate::PartitionError;
-use crate::{Isolation, ListedOffset, OffsetTarget, Outcome};
-
-/// A lookup by time that is under way.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct LookingFor {
-    pub(super) key: u64,
-    isolation: Isolation,
-}
+use crate::{Isolation, ListedOffset, OffsetTarget, Outcome, Reply};
 
 impl Partition {
     /// Finds an offset. What must not go back ([`OffsetTarget::Latest`], and times of which no committed record is
@@ -30,7 +23,7 @@ impl Partition {
         if let Err(error) = self.check_serving().and_then(|()| self.check_epoch(current_epoch)) {
             return Outcome::Now(Err(error));
         }
-        let lookup = match target {
+        let by = match target {
             OffsetTarget::Latest => {
                 let latest = self.check_settled().map(|()| ListedOffset {
                     offset: self.bound(isolation),
@@ -45,17 +38,14 @@ impl Partition {
                 return Outcome::Now(Ok(listed));
             }
             OffsetTarget::LatestTiered => return Outcome::Now(Ok(ListedOffset::NOTHING)),
-            OffsetTarget::MaxTimestamp => self.log.lookup_max_timestamp(now),
-            OffsetTarget::Time(at) => self.log.lookup_time(now, at),
+            OffsetTarget::MaxTimestamp => By::MaxTimestamp,
+            OffsetTarget::Time(at) => By::Time(at),
         };
-        let looking = LookingFor { key, isolation };
-        match lookup {
-            Ok(Lookup::Ready(found)) => Outcome::Now(self.listed(&looking, found)),
-            Ok(Lookup::Pending(id)) => {
-                self.looking.insert(id, Looking::Offset(looking));
-                Outcome::Parked
-            }
-            Err(error) => Outcome::Now(Err(error.into())),
+        match self.look(now, Looking { key, what: What::Offset { by, isolation } }) {
+            Outcome::Now(Ok(Reply::Offset(listed))) => Outcome::Now(Ok(listed)),
+            Outcome::Now(Ok(other)) => unreachable!("a lookup gives an offset, not {other:?}"),
+            Outcome::Now(Err(error)) => Outcome::Now(Err(error)),
+            Outcome::Parked => Outcome::Parked,
         }
     }
 
@@ -74,11 +64,11 @@ impl Partition {
     /// A record found by its time, if it may be seen.
     pub(super) fn listed(
         &self,
-        looking: &LookingFor,
+        isolation: Isolation,
         found: Option<TimestampOffset>,
     ) -> Result<ListedOffset, PartitionError> {
         match found {
-            Some(found) if found.offset < self.bound(looking.isolation) => {
+            Some(found) if found.offset < self.bound(isolation) => {
                 let TimestampOffset { timestamp, offset, leader_epoch } = found;
                 Ok(ListedOffset { offset, timestamp, epoch: leader_epoch })
             }

@@ -1,36 +1,23 @@
 //! Reads of consumers and followers, and waits for something to read.
 
 use highwater_base::{LeaderEpoch, Mono, Now, Offset};
-use highwater_engine::{Busy, Fetched, Read, ReadError, TimestampOffset};
+use highwater_engine::Fetched;
 use highwater_isr::{EpochEnd, Fence};
 
 use super::Partition;
-use super::offsets::LookingFor;
+use super::looking::{Looking, What};
 use crate::PartitionError;
 use crate::{Isolation, Outcome, ReadDone, ReadRequest, Reply};
 
-/// A read or a lookup that waits for the disk.
+/// A read that is wanted.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Looking {
-    /// For records.
-    Read {
-        key: u64,
-        from: Offset,
-        /// Named with the data if the reader wants committed records only.
-        isolation: Isolation,
-        bounds: Bounds,
-    },
-    /// For an offset.
-    Offset(LookingFor),
-}
-
-impl Looking {
-    pub(super) fn key(&self) -> u64 {
-        match self {
-            Looking::Read { key, .. } => *key,
-            Looking::Offset(looking) => looking.key,
-        }
-    }
+pub(super) struct Reading {
+    pub(super) from: Offset,
+    /// Exclusive; no batch reaches it.
+    pub(super) upto: Offset,
+    pub(super) max_bytes: usize,
+    pub(super) isolation: Isolation,
+    pub(super) bounds: Bounds,
 }
 
 /// What a reader is told, and held to; taken once for each read, so that all of it is of one moment.
@@ -77,18 +64,9 @@ impl Partition {
         if asked >= upto || request.max_bytes == 0 {
             return Outcome::Now(Ok(nothing(asked, &bounds)));
         }
-        match self.log.read(now, asked, upto, request.max_bytes) {
-            Ok(Read::Ready(fetched)) => {
-                Outcome::Now(Ok(self.done(asked, request.isolation, &bounds, fetched)))
-            }
-            Ok(Read::Pending(id)) => {
-                let looking = Looking::Read { key, from: asked, isolation: request.isolation, bounds };
-                self.looking.insert(id, looking);
-                Outcome::Parked
-            }
-            Err(ReadError::Busy(Busy::Creating)) => Outcome::Now(Ok(nothing(asked, &bounds))),
-            Err(error) => Outcome::Now(Err(error.into())),
-        }
+        let read =
+            Reading { from: asked, upto, max_bytes: request.max_bytes, isolation: request.isolation, bounds };
+        self.begin_read(now, read, key)
     }
 
     /// Waits until a reader of this isolation can read beyond `beyond`. Answered with [`Reply::Readable`], also when
@@ -119,18 +97,9 @@ impl Partition {
         if let Err(error) = self.check_serving() {
             return Outcome::Now(Err(error));
         }
-        let bounds = self.bounds();
-        match self.log.read(now, from, self.log.log_end(), max_bytes) {
-            Ok(Read::Ready(fetched)) => {
-                Outcome::Now(Ok(self.done(from, Isolation::ReadUncommitted, &bounds, fetched)))
-            }
-            Ok(Read::Pending(id)) => {
-                let isolation = Isolation::ReadUncommitted;
-                self.looking.insert(id, Looking::Read { key, from, isolation, bounds });
-                Outcome::Parked
-            }
-            Err(error) => Outcome::Now(Err(error.into())),
-        }
+        let (bounds, isolation) = (self.bounds(), Isolation::ReadUncommitted);
+        let read = Reading { from, upto: self.log.log_end(), max_bytes, isolation, bounds };
+        self.begin_read(now, read, key)
     }
 
     /// Compares the leadership that a client believes in with the present one.
@@ -143,28 +112,13 @@ impl Partition {
         }
     }
 
-    /// A read from the disk is done.
-    pub(super) fn read_done(&mut self, looking: Looking, result: Result<Fetched, ReadError>) {
-        let Looking::Read { key, from, isolation, bounds } = looking else { return };
-        let reply = match result {
-            Ok(fetched) => Ok(Reply::Read(self.done(from, isolation, &bounds, fetched))),
-            Err(error) => Err(error.into()),
-        };
-        self.answer(key, reply);
-    }
-
-    /// A lookup is done.
-    pub(super) fn lookup_done(
-        &mut self,
-        looking: Looking,
-        result: Result<Option<TimestampOffset>, ReadError>,
-    ) {
-        let Looking::Offset(looking) = looking else { return };
-        let reply = match result {
-            Ok(found) => self.listed(&looking, found).map(Reply::Offset),
-            Err(error) => Err(error.into()),
-        };
-        self.answer(looking.key, reply);
+    fn begin_read(&mut self, now: Now, read: Reading, key: u64) -> Outcome<ReadDone> {
+        match self.look(now, Looking { key, what: What::Records(read) }) {
+            Outcome::Now(Ok(Reply::Read(done))) => Outcome::Now(Ok(done)),
+            Outcome::Now(Ok(other)) => unreachable!("a read gives records, not {other:?}"),
+            Outcome::Now(Err(error)) => Outcome::Now(Err(error)),
+            Outcome::Parked => Outcome::Parked,
+        }
     }
 
     /// Wakes readers that may see more by now.
@@ -200,17 +154,19 @@ impl Partition {
         (epoch < last_epoch || end < from).then_some(EpochEnd { epoch, end })
     }
 
-    fn done(&self, from: Offset, isolation: Isolation, bounds: &Bounds, fetched: Fetched) -> ReadDone {
+    /// What was read, as its reader is told.
+    pub(super) fn done(&self, read: &Reading, fetched: Fetched) -> ReadDone {
+        let Reading { from, isolation, bounds, .. } = read;
         let aborted = match isolation {
             Isolation::ReadUncommitted => Vec::new(),
-            Isolation::ReadCommitted => self.log.aborted_in(from, fetched.next),
+            Isolation::ReadCommitted => self.log.aborted_in(*from, fetched.next),
         };
-        ReadDone { data: fetched.data, next: fetched.next, aborted, ..nothing(from, bounds) }
+        ReadDone { data: fetched.data, next: fetched.next, aborted, ..nothing(*from, bounds) }
     }
 }
 
 /// No data.
-fn nothing(from: Offset, bounds: &Bounds) -> ReadDone {
+pub(super) fn nothing(from: Offset, bounds: &Bounds) -> ReadDone {
     ReadDone {
         high_watermark: bounds.high_watermark,
         last_stable: bounds.last_stable,
