@@ -42,12 +42,17 @@ impl DataDirectory {
     /// a longer recovery, as in Kafka.
     pub fn open(io: &mut dyn Park, path: &Path) -> Result<DataDirectory, IoError> {
         make(io, path)?;
-        let Outcome::Entries { entries } = blocking::run(io, Op::ReadDir { path: path.to_path_buf() })? else {
+        let Outcome::Entries { entries } = blocking::run(io, Op::ReadDir { path: path.to_path_buf() })?
+        else {
             return Err(IoError::of(ErrorKind::Other, "list", path.display().to_string()));
         };
         let (mut partitions, mut others) = (Vec::new(), Vec::new());
         for entry in entries {
-            let parsed = entry.name.to_str().filter(|_| entry.kind == EntryKind::Directory).and_then(PartitionDir::parse);
+            let parsed = entry
+                .name
+                .to_str()
+                .filter(|_| entry.kind == EntryKind::Directory)
+                .and_then(PartitionDir::parse);
             match parsed {
                 Some(dir) if entry.name != layout::CLUSTER_METADATA => partitions.push(dir),
                 _ => others.push(entry.name),
@@ -180,7 +185,9 @@ pub fn read_file(io: &mut dyn Park, path: &Path, limit: usize) -> Result<Option<
         loop {
             let at = FilePos::new(bytes.len() as u64);
             match blocking::run(io, Op::Read { file, at, buffer: Buffer::new(64 << 10) }) {
-                Ok(Outcome::Read { buffer }) if !buffer.is_empty() => bytes.extend_from_slice(buffer.filled()),
+                Ok(Outcome::Read { buffer }) if !buffer.is_empty() => {
+                    bytes.extend_from_slice(buffer.filled())
+                }
                 Ok(_) => break Ok(Some(bytes)),
                 Err(error) => break Err(error),
             }
@@ -214,7 +221,8 @@ pub fn replace_file(io: &mut dyn Park, path: &Path, bytes: Vec<u8>) -> Result<()
             break blocking::run(io, Op::Sync { file, data_only: false }).map(|_| ());
         }
         let rest = data.range(done..data.len());
-        match blocking::run(io, Op::Write { file, at: FilePos::new(done as u64), data: rest, durable: false }) {
+        match blocking::run(io, Op::Write { file, at: FilePos::new(done as u64), data: rest, durable: false })
+        {
             Ok(Outcome::Wrote { len }) => done += len,
             Ok(_) => {}
             Err(error) => break Err(error),

@@ -8,9 +8,9 @@
 pub mod batch;
 pub mod checkpoint_file;
 mod config;
-pub mod epochs;
 mod directory;
 mod engine;
+pub mod epochs;
 mod error;
 pub mod index;
 pub mod layout;

@@ -102,7 +102,9 @@ fn lock(
     crate::directory::make(io, path)?;
     match FileLock::acquire(&path.join(layout::LOCK)) {
         Ok(lock) => Ok(Some(lock)),
-        Err(LockError::Held { pid }) => Err(EngineError::Held { directory: path.to_path_buf(), process: pid }),
+        Err(LockError::Held { pid }) => {
+            Err(EngineError::Held { directory: path.to_path_buf(), process: pid })
+        }
         Err(LockError::Io(error)) => Err(error.into()),
     }
 }

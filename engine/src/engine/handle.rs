@@ -111,7 +111,10 @@ impl LogHandle {
     }
 
     /// Sends a request once there is a place for it. A shard that is gone drops the promise, which answers the ticket.
-    fn ask<T>(&self, request: impl FnOnce(super::shard::Reply<T>) -> Request) -> Ticket<Result<T, EngineError>> {
+    fn ask<T>(
+        &self,
+        request: impl FnOnce(super::shard::Reply<T>) -> Request,
+    ) -> Ticket<Result<T, EngineError>> {
         let place = self.gate.enter();
         let (promise, ticket) = Ticket::pair();
         let reply = super::shard::Reply::new(promise, place);

@@ -12,8 +12,8 @@ use super::gate::Place;
 use super::{EngineError, LogFacts};
 use crate::ticket::Promise;
 use crate::{
-    AppendError, Appended, Busy, Fetched, Log, LogEvent, LogSettings, Lookup, OpenHint, Origin, Read, ReadError,
-    ReadId, TimestampOffset,
+    AppendError, Appended, Busy, Fetched, Log, LogEvent, LogSettings, Lookup, OpenHint, Origin, Read,
+    ReadError, ReadId, TimestampOffset,
 };
 
 /// What a shard is to open before it serves.
