@@ -1,6 +1,6 @@
 //! The directories of an engine: held by one process, placed in evenly, left clean.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use highwater_base::{Offset, PartitionIndex, TopicPartition};
@@ -34,7 +34,7 @@ impl Directories {
     pub(super) fn open(config: &EngineConfig) -> Result<(Directories, Vec<PlannedLog>), EngineError> {
         let mut io = config.storage.io(16)?;
         let mut all = Vec::new();
-        let mut found: HashMap<String, PlannedLog> = HashMap::new();
+        let mut found: BTreeMap<String, PlannedLog> = BTreeMap::new();
         for path in &config.directories {
             let lock = lock(&config.storage, &mut *io, path)?;
             let directory = DataDirectory::open(&mut *io, path)?;

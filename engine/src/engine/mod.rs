@@ -7,7 +7,7 @@ mod gate;
 mod handle;
 mod shard;
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -48,7 +48,7 @@ use crate::{LogSettings, Ticket};
 pub struct Engine {
     shards: Vec<ShardThread>,
     directories: Mutex<Directories>,
-    names: Mutex<HashMap<String, LogHandle>>,
+    names: Mutex<BTreeMap<String, LogHandle>>,
     settings: LogSettings,
     gate: Arc<Gate>,
 }
@@ -88,7 +88,7 @@ impl Engine {
         let mut engine = Engine {
             shards,
             directories: Mutex::new(directories),
-            names: Mutex::new(HashMap::new()),
+            names: Mutex::new(BTreeMap::new()),
             settings: config.settings,
             gate,
         };
@@ -122,7 +122,8 @@ impl Engine {
         let dir = self.directories.lock().place(name)?;
         let shard = shard_of(name, self.shards.len());
         let (promise, created) = Ticket::pair();
-        let message = Message::Create { name: name.to_owned(), dir, settings, reply: promise };
+        let message =
+            Message::Create { name: name.to_owned(), dir, settings: Box::new(settings), reply: promise };
         self.shards[shard].sender.send(message).map_err(|_| EngineError::Overloaded)?;
         let owner = created.wait().ok_or(EngineError::Stopped)??;
         let handle = self.handle(name, shard, owner);

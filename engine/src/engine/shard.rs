@@ -1,6 +1,6 @@
 //! One engine thread's logs: requests in, answers out.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -66,10 +66,22 @@ impl<T> Reply<T> {
 /// What outside threads send.
 #[derive(Debug)]
 pub(super) enum Message {
-    Create { name: String, dir: PathBuf, settings: LogSettings, reply: Promise<Result<u32, EngineError>> },
-    Request { owner: u32, request: Request },
-    Stop { reply: Promise<Result<Vec<LogEnd>, EngineError>> },
-    Abandon { reply: Promise<()> },
+    Create {
+        name: String,
+        dir: PathBuf,
+        settings: Box<LogSettings>,
+        reply: Promise<Result<u32, EngineError>>,
+    },
+    Request {
+        owner: u32,
+        request: Request,
+    },
+    Stop {
+        reply: Promise<Result<Vec<LogEnd>, EngineError>>,
+    },
+    Abandon {
+        reply: Promise<()>,
+    },
 }
 
 /// What is asked of one log.
@@ -110,8 +122,8 @@ struct Served {
     /// Appends that wait for their acknowledgement, in the order of their ends.
     unacknowledged: VecDeque<(Appended, Reply<Appended>)>,
     syncing: VecDeque<(Offset, Reply<Offset>)>,
-    reads: HashMap<ReadId, Reply<Fetched>>,
-    lookups: HashMap<ReadId, Reply<Option<TimestampOffset>>>,
+    reads: BTreeMap<ReadId, Reply<Fetched>>,
+    lookups: BTreeMap<ReadId, Reply<Option<TimestampOffset>>>,
     /// Readers at the tail, by the offset that they wait for.
     followers: BTreeMap<Offset, Vec<(usize, Reply<Fetched>)>>,
     cutting: VecDeque<Reply<Offset>>,
@@ -157,7 +169,7 @@ impl EngineShard {
         match message {
             Message::Create { name, dir, settings, reply } => {
                 let owner = self.next_owner();
-                let log = Log::create(now, &dir, owner, settings, Uuid::ZERO);
+                let log = Log::create(now, &dir, owner, *settings, Uuid::ZERO);
                 self.logs.push(Some(Served { creating: Some(reply), ..Served::new(name, log) }));
                 self.stirred.push(owner);
             }
@@ -256,8 +268,8 @@ impl Served {
             held: VecDeque::new(),
             unacknowledged: VecDeque::new(),
             syncing: VecDeque::new(),
-            reads: HashMap::new(),
-            lookups: HashMap::new(),
+            reads: BTreeMap::new(),
+            lookups: BTreeMap::new(),
             followers: BTreeMap::new(),
             cutting: VecDeque::new(),
             deleting: None,

@@ -23,12 +23,13 @@ struct RollFacts {
 }
 
 fn is_due(facts: RollFacts, settings: &LogSettings) -> bool {
-    facts.size > settings.segment_bytes.saturating_sub(facts.batch) && facts.size > 0
-        || facts.size > 0 && i128::from(facts.waited_ms) > i128::from(settings.segment_ms)
+    let too_large = facts.size > settings.segment_bytes.saturating_sub(facts.batch);
+    let too_old = i128::from(facts.waited_ms) > i128::from(settings.segment_ms);
+    // Positions are 31 bits in the index.
+    let too_far = facts.size + facts.batch > i32::MAX as u64;
+    facts.size > 0 && (too_large || too_old || too_far)
         || facts.index_full
         || facts.relative_last > i64::from(i32::MAX)
-        // Positions are 31 bits in the index.
-        || facts.size > 0 && facts.size + facts.batch > i32::MAX as u64
 }
 
 impl Log {

@@ -60,13 +60,16 @@ pub(crate) enum Phase {
     Sealed(Sealed),
 }
 
+/// An offset index and a time index, in file format.
+pub(crate) type LoadedIndexes = (Box<[u8]>, Box<[u8]>);
+
 /// A sealed segment.
 #[derive(Debug, Default)]
 pub(crate) struct Sealed {
     /// Open for reading, if it is.
     pub(crate) file: Option<FileId>,
     /// Its offset and time index in file format, if they are in memory.
-    pub(crate) indexes: Option<(Box<[u8]>, Box<[u8]>)>,
+    pub(crate) indexes: Option<LoadedIndexes>,
     /// When it was read last, as a count of reads of this log; the oldest is closed first.
     pub(crate) used: u64,
 }
