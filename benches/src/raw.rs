@@ -103,9 +103,12 @@ pub fn growing(path: &Path, size: usize, total: u64) -> Took {
     })
 }
 
-/// `O_DIRECT` writes through a ring at `depth`, over what the file has, then `fdatasync`. With `crc`, each
-/// write's bytes are checksummed in `crc_size` pieces first, as an appender has to.
-pub fn direct(path: &Path, size: usize, depth: usize, total: u64, crc: Option<&dyn Fn(&[u8])>) -> Took {
+/// Looks at a write's bytes before they go out.
+pub type Check<'a> = &'a dyn Fn(&[u8]);
+
+/// `O_DIRECT` writes through a ring at `depth`, over what the file has, then `fdatasync`. With `check`,
+/// each write's bytes are checksummed first, as an appender has to.
+pub fn direct(path: &Path, size: usize, depth: usize, total: u64, check: Option<Check<'_>>) -> Took {
     let file = open(path, true);
     let buffers: Vec<Aligned> = (0..depth).map(|_| Aligned::new(size)).collect();
     let mut ring: io_uring::IoUring =
@@ -122,8 +125,8 @@ pub fn direct(path: &Path, size: usize, depth: usize, total: u64, crc: Option<&d
         let mut free: Vec<usize> = (0..depth).collect();
         while at < total || in_flight > 0 {
             while let (true, Some(slot)) = (at < total, free.pop()) {
-                if let Some(crc) = crc {
-                    crc(buffers[slot].bytes());
+                if let Some(check) = check {
+                    check(buffers[slot].bytes());
                 }
                 let entry = io_uring::opcode::WriteFixed::new(
                     io_uring::types::Fixed(0),
