@@ -44,6 +44,7 @@ fn settings(durability: Durability, preallocate: Preallocate, segment: u64) -> L
         durability,
         preallocate,
         segment_bytes: segment.min(i32::MAX as u64),
+        records: RecordCheck::Header,
         ..LogSettings::default()
     }
 }
