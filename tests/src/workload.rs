@@ -181,6 +181,7 @@ impl Runner {
         self.rig.pass(Duration::from_millis(300));
         self.truncate();
         self.appends(10);
+        self.crash(Loss::Kill);
         self.trim();
         self.read_some(3);
         if !self.rig.has_failed() {
@@ -188,6 +189,7 @@ impl Runner {
             self.new_epoch();
         }
         self.appends(10);
+        self.crash(Loss::RandomSectors);
         self.rig.pass(Duration::from_millis(700));
         self.read_some(3);
         self.rig.settle();

@@ -77,7 +77,9 @@ fn check_all(points: &[Point], settings: LogSettings, found: &Found) {
 }
 
 fn recorded(settings: LogSettings, seed: u64) -> Run {
-    run(Plan { record: true, crashes: true, ..Plan::new(settings, seed) })
+    // What is acknowledged durably by default gets the longest run.
+    let short = settings.durability != Durability::Each;
+    run(Plan { record: true, crashes: true, short, ..Plan::new(settings, seed) })
 }
 
 #[test]
@@ -87,12 +89,13 @@ fn power_cut_every_op() {
         [Durability::Each, Durability::Os, Durability::Interval { bytes: 16 << 10, messages: 20, ms: 20 }];
     for (seed, durability) in durabilities.into_iter().enumerate() {
         let settings = LogSettings { mutant: mutant(), ..tiny(durability) };
+        let short = durability != Durability::Each;
         let run = recorded(settings, 1 + seed as u64);
         assert!(!run.rig.has_failed(), "{:?}", run.rig.log.failure());
         assert_eq!(run.violations, [], "while it ran, {durability:?}");
         let operations = run.rig.operations().len();
         println!("{durability:?}: {operations} operations, {} points", run.points.len());
-        assert!(operations >= 500, "the workload has only {operations} operations");
+        assert!(operations >= 500 || short, "the workload has only {operations} operations");
         check_all(&run.points, settings, &found);
     }
     let [points, lost, holes, changes, bad] =
