@@ -173,5 +173,8 @@ fn a_damaged_catalog_is_found() {
     *bytes.last_mut().expect("not empty") ^= 1;
     std::fs::write(&path, &bytes).expect("written");
     let findings = verify(&ours.dir).expect("readable").findings;
-    assert!(matches!(&findings[..], [finding] if matches!(finding.damage, Damage::Catalog(_))), "{findings:?}");
+    assert!(
+        matches!(&findings[..], [finding] if matches!(finding.damage, Damage::Catalog(_))),
+        "{findings:?}"
+    );
 }
