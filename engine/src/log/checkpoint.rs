@@ -88,7 +88,10 @@ impl Log {
         if self.log_end > says {
             self.checkpoint.dirty_since.get_or_insert(now.mono);
         }
-        if self.checkpoint.captured.is_none() && self.checkpoint_is_due(now) {
+        if self.checkpoint_deadline().is_some_and(|at| at <= now.mono) {
+            self.checkpoint.wanted = true;
+        }
+        if self.checkpoint.captured.is_none() && self.checkpoint_is_due() {
             self.checkpoint.captured = Some(Box::new(self.capture()));
             self.checkpoint.wanted = false;
             self.due = true;
@@ -110,7 +113,7 @@ impl Log {
         }
     }
 
-    fn checkpoint_is_due(&self, now: Now) -> bool {
+    fn checkpoint_is_due(&self) -> bool {
         let (active, last) = (self.active(), self.checkpoint.last);
         // One that is of an older segment makes recovery read all of this one.
         let live = self.segments.iter().filter(|segment| segment.live().is_some()).count();
@@ -124,7 +127,6 @@ impl Log {
         };
         let promised = last.is_some_and(|last| last.reach > 0);
         self.checkpoint.wanted
-            || self.checkpoint_deadline().is_some_and(|at| at <= now.mono)
             || (active.size > 0 && grown >= self.settings.limits.checkpoint_bytes)
             || (promised && self.settings.durability != Durability::Each)
     }

@@ -175,17 +175,27 @@ impl Log {
     }
 }
 
-/// Runs steps to their end.
+/// Runs steps to their end. Space or handles that are missing for a moment are waited for.
 pub(super) fn run(io: &mut dyn Park, steps: impl IntoIterator<Item = Step>) -> Result<Script, IoError> {
     let mut script = Script::new(steps);
+    let mut tries = 0;
     while let Some(op) = script.next_op() {
         match script.complete(blocking::run(io, op)) {
             Progress::Next => {}
+            Progress::Retry(_) if tries < RETRIES => {
+                tries += 1;
+                // Nothing is in flight: this only lets time pass.
+                io.park(Some(RETRY_AFTER), &mut Vec::new());
+            }
             Progress::Retry(error) | Progress::Failed(error) => return Err(error),
         }
     }
     Ok(script)
 }
+
+/// How often, and after how long, a step of an opening is tried again for want of space or handles.
+const RETRIES: u32 = 20;
+const RETRY_AFTER: std::time::Duration = std::time::Duration::from_millis(50);
 
 /// A whole file, if it is there.
 pub(super) fn read_file(io: &mut dyn Park, path: &Path) -> Result<Option<Vec<u8>>, IoError> {

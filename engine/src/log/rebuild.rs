@@ -143,6 +143,7 @@ impl Log {
                 },
             }
         };
+        self.rewrite(io, &mut window, file, proven.min(at.0), at.0)?;
         report.scanned_bytes += window.read;
         let mut segment = Segment::new(base, modified_ms, Phase::Sealed(Sealed::default()));
         segment.size = at.0;
@@ -157,6 +158,37 @@ impl Log {
             self.keep_sealed(io, found, segment, gathered, file, len, number >= plan.index_from, report)?;
         }
         Ok(outcome)
+    }
+
+    /// Writes again what is valid and not proven. After a failed sync the cache shows bytes that the disk never got, and
+    /// the next sync has nothing to say about them (the "fsyncgate" of 2018); a new process cannot tell, so it makes
+    /// sure. Amounts that no crash of ours leaves behind are another program's, and are left to it.
+    fn rewrite(
+        &self,
+        io: &mut dyn Park,
+        window: &mut Window,
+        file: FileId,
+        from: u64,
+        to: u64,
+    ) -> Result<(), OpenError> {
+        let mut at = from / BLOCK * BLOCK;
+        if to - from > REWRITE_BYTES {
+            return Ok(());
+        }
+        while at < to {
+            let len = ((to - at) as usize).min(self.settings.limits.write_bytes);
+            let padded = len.next_multiple_of(BLOCK as usize);
+            let mut buffer = io.buffer(padded);
+            // Up to the block's end it is as it was, zeros or not.
+            let bytes = window.bytes(io, at, padded)?;
+            let spare = &mut buffer.spare_mut()[..padded];
+            spare.fill(0);
+            spare[..bytes.len()].copy_from_slice(bytes);
+            buffer.set_len(padded);
+            run(io, [Step::Adopt(file), Step::Write { at: FilePos::new(at), data: buffer.freeze() }])?;
+            at += padded as u64;
+        }
+        Ok(())
     }
 
     fn was_cut(&self, report: &RecoveryReport, base: Offset) -> bool {
@@ -433,10 +465,9 @@ impl Log {
         let mut steps = vec![Step::Adopt(file)];
         let mut changed = false;
         if rebuilt {
-            if len != segment.size {
-                steps.push(Step::Truncate { len: segment.size });
-                changed = true;
-            }
+            // It was read, and perhaps written again, in whole blocks.
+            steps.push(Step::Truncate { len: segment.size });
+            changed = len != segment.size;
             // It was not proven, and nobody may have synced it.
             steps.push(Step::Sync);
         }
@@ -665,6 +696,9 @@ impl Log {
         Ok(())
     }
 }
+
+/// More than what a crash of ours leaves unproven.
+const REWRITE_BYTES: u64 = 256 << 20;
 
 fn stat_len(io: &mut dyn Park, path: PathBuf) -> Result<Option<u64>, OpenError> {
     match highwater_io::blocking::run(io, highwater_io::Op::Stat { path }) {

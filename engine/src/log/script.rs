@@ -290,6 +290,19 @@ impl Script {
                 self.advance();
                 Progress::Next
             }
+            // The handle is gone whatever it says; what mattered was synced before.
+            (Step::Close, _) => {
+                self.file = None;
+                self.advance();
+                Progress::Next
+            }
+            (Step::Load { .. }, _) if self.load_ended => {
+                (self.loading, self.load_ended) = (None, false);
+                self.advance();
+                Progress::Next
+            }
+            // A failed sync is final, whatever it failed for.
+            (Step::Sync | Step::SyncDir { .. }, _) => Progress::Failed(error),
             (_, ErrorKind::NoSpace | ErrorKind::Exhausted) => Progress::Retry(error),
             (_, _) => Progress::Failed(error),
         }

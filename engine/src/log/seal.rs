@@ -18,7 +18,9 @@ impl Log {
         let successor = next.name;
         let Some(live) = segment.live() else { return };
         let durable = live.rolled && live.synced >= live.place.plus(segment.size) && live.syncing.is_none();
+        // A checkpoint under way may be writing the snapshot of the same offset.
         if !durable
+            || self.is_running(&Purpose::Checkpoint)
             || live.sealing
             || live.preparing
             || successor != Name::Durable

@@ -36,12 +36,15 @@ impl Log {
         }
         self.drive_readers(now, io);
         self.drive_scripts(now, io);
-        self.deadline = self.next_deadline();
+        self.deadline = self.next_deadline(now);
         self.debug_invariants();
         (self.deadline < Mono::MAX).then_some(self.deadline)
     }
 
-    fn next_deadline(&self) -> Mono {
+    fn next_deadline(&self, now: Now) -> Mono {
+        if self.state == State::Failed {
+            return Mono::MAX;
+        }
         let retries = self.scripts.iter().flatten().filter_map(|running| running.retry_at);
         let deadlines = [
             self.no_space.as_ref().map(|lack| lack.retry_at),
@@ -50,7 +53,9 @@ impl Log {
             self.retention_deadline(),
             self.rest_deadline(),
         ];
-        deadlines.into_iter().flatten().chain(retries).min().unwrap_or(Mono::MAX)
+        // What was due was tried in this step; what it lacked comes as a completion or by another call.
+        let ahead = deadlines.into_iter().flatten().chain(retries).filter(|at| *at > now.mono);
+        ahead.min().unwrap_or(Mono::MAX)
     }
 
     /// Starts a script; its first step is submitted by this or the next step.
@@ -127,7 +132,7 @@ impl Log {
     }
 
     /// Something that needed space succeeded.
-    pub(super) fn space_returned(&mut self, _now: Now) {
+    pub(super) fn space_returned(&mut self, now: Now) {
         let waiting = self.writes.iter().any(|write| write.state == WriteState::Waiting)
             || self.scripts.iter().flatten().any(|running| running.retries > 0);
         if self.no_space.is_some() && !waiting {
@@ -136,7 +141,11 @@ impl Log {
             self.due = true;
         } else if let Some(lack) = &mut self.no_space {
             // What still waits may be tried at once.
-            lack.retry_at = Mono::ZERO;
+            lack.retry_at = now.mono;
+            for running in self.scripts.iter_mut().flatten() {
+                running.retry_at = None;
+            }
+            self.due = true;
         }
     }
 }

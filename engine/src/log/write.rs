@@ -244,6 +244,10 @@ impl Log {
 
     /// Recomputes `written_end` and `synced_end` from places, names and syncs. The only code that moves them.
     pub(super) fn move_ends(&mut self) {
+        if self.failure.is_some() {
+            // What is on disk is no longer certain: nothing more is promised.
+            return;
+        }
         self.raw_written_end = self.end_at(self.written);
         let done = self.ends.partition_point(|end| end.0 <= self.written);
         self.ends.drain(..done);
