@@ -42,17 +42,24 @@ impl Log {
             return Err(AppendError::Failed(failure.clone()));
         }
         if let Some(busy) = self.busy() {
+            // A truncation that waits for space says so.
+            self.has_space()?;
             return Err(AppendError::Busy(busy));
         }
         debug_assert_eq!(self.state, State::Open);
         Ok(())
     }
 
+    fn has_space(&self) -> Result<(), AppendError> {
+        match &self.no_space {
+            Some(lack) => Err(AppendError::NoSpace { dir: self.dir.clone(), error: lack.error.clone() }),
+            None => Ok(()),
+        }
+    }
+
     /// Whether so much more may be staged. Asked only of what will be: a duplicate needs no space.
     fn has_room(&self, len: usize) -> Result<(), AppendError> {
-        if let Some(lack) = &self.no_space {
-            return Err(AppendError::NoSpace { dir: self.dir.clone(), error: lack.error.clone() });
-        }
+        self.has_space()?;
         let staged = self.tail.end().since(self.written.min(self.tail.end())) as usize;
         let limit = self.settings.limits.staged_bytes;
         if staged > 0 && staged + len > limit {

@@ -74,7 +74,10 @@ impl Log {
             return Err(ReadError::Failed(failure.clone()));
         }
         match (self.state, self.busy()) {
-            (State::Open | State::Closing(super::close::Stage::Draining), _) | (_, None) => Ok(()),
+            // During a cut, reads of what stays are answered from memory, or wait.
+            (State::Open | State::Cutting | State::Closing(super::close::Stage::Draining), _) | (_, None) => {
+                Ok(())
+            }
             (_, Some(busy)) => Err(ReadError::Busy(busy)),
         }
     }
