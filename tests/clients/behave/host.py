@@ -16,7 +16,7 @@ import time
 from wire import Closed, Connection, NO_ID, batch, framed, header
 
 BROKER, SCRATCH = os.path.abspath(sys.argv[1]), os.path.abspath(sys.argv[2])
-KAFKA_STORAGE_ERROR = 56
+KAFKA_STORAGE_ERROR, REQUEST_TIMED_OUT = 56, 7
 failed = passed = 0
 
 
@@ -251,11 +251,14 @@ def full_disk():
             while answer[0] == 0 and stored < 1000:
                 answer = produce(c, "f", records)
                 stored += answer[0] == 0
+            # What was in flight when the disk filled up may run into its time limit, and may be stored all the same; from then on it is plain.
+            check("a full disk fails appends", answer[0] in (KAFKA_STORAGE_ERROR, REQUEST_TIMED_OUT), answer)
+            answer = produce(c, "f", records)
             check("a full disk refuses appends", answer[0] == KAFKA_STORAGE_ERROR, answer)
             check("with a message that says so", "space" in (answer[2] or "").lower() or "full" in (answer[2] or "").lower(), answer[2])
             check("it held some before", stored > 10, stored)
             error, high, got = fetch(c, "f", 0)
-            check("it keeps serving reads", error == 0 and high == stored and len(got) > 500_000, (error, high, len(got)))
+            check("it keeps serving reads", error == 0 and high >= stored and len(got) > 500_000, (error, high, len(got)))
             error, high, got = fetch(c, "f", stored - 1)
             check("of the last record too", error == 0 and len(got) > 500_000, (error, high, len(got)))
             check("and goes on refusing", produce(c, "f", records)[0] == KAFKA_STORAGE_ERROR)
@@ -266,11 +269,12 @@ def full_disk():
             while answer[0] != 0 and time.monotonic() < end:
                 time.sleep(0.5)
                 answer = produce(c, "f", records)
-            check("it resumes when space returns, without a restart", answer[0] == 0 and answer[1] == stored, answer)
+            check("it resumes when space returns, without a restart", answer[0] == 0 and answer[1] >= stored, answer)
+            stored = answer[1] + 1
             # Once more, and killed while full.
             while answer[0] == 0:
                 answer = produce(c, "f", records)
-                stored += 1
+                stored += answer[0] == 0
             b.end(signal.SIGKILL)
         with Served(data, "log.segment.bytes=16777216") as b, b.connect() as c:
             error, high, got = fetch(c, "f", stored - 1)
