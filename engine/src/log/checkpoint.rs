@@ -103,7 +103,7 @@ impl Log {
             self.checkpoint.wanted = true;
             return;
         }
-        let sealed = self.segments.iter().filter(|segment| segment.live().is_some()).count() == 1;
+        let sealed = self.live_count() == 1;
         let named = self.active().live().is_some_and(|live| live.name == Name::Durable);
         let epochs = !self.epochs_dirty && !self.is_running(&Purpose::Epochs);
         if sealed && named && epochs && captured.checkpoint.offset <= self.synced_end {
@@ -116,7 +116,7 @@ impl Log {
     fn checkpoint_is_due(&self) -> bool {
         let (active, last) = (self.active(), self.checkpoint.last);
         // One that is of an older segment makes recovery read all of this one.
-        let live = self.segments.iter().filter(|segment| segment.live().is_some()).count();
+        let live = self.live_count();
         if live > 1 {
             return false;
         }

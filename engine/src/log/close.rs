@@ -58,7 +58,7 @@ impl Log {
             && self.is_quiet()
             && self.readers.is_quiet()
             && !self.epochs_dirty
-            && self.segments.iter().filter(|segment| segment.live().is_some()).count() == 1
+            && self.live_count() == 1
     }
 
     fn finish_close(&mut self) {

@@ -13,7 +13,7 @@ impl Log {
     /// Submits the syncs that are due.
     pub(super) fn drive_syncs(&mut self, now: Now, io: &mut dyn Io) {
         let wanted = self.wants_sync(now);
-        let first = self.segments.partition_point(|segment| segment.live().is_none());
+        let first = self.first_live();
         for index in first..self.segments.len() {
             let written = self.written;
             let segment = &self.segments[index];

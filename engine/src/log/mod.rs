@@ -434,6 +434,16 @@ impl Log {
         Some(index)
     }
 
+    /// The first live segment, as an index; the live ones are the last few.
+    fn first_live(&self) -> usize {
+        self.segments.partition_point(|segment| segment.live().is_none())
+    }
+
+    /// How many segments are live.
+    fn live_count(&self) -> usize {
+        self.segments.len() - self.first_live()
+    }
+
     /// The segment with this base.
     fn segment_index(&self, base: Offset) -> Option<usize> {
         self.segments.binary_search_by_key(&base, |segment| segment.base).ok()

@@ -129,7 +129,7 @@ impl Log {
             // Everything may go: an empty segment goes on from here.
             self.roll(now, self.log_end);
         }
-        let sealed = self.segments.partition_point(|segment| segment.live().is_none());
+        let sealed = self.first_live();
         if expired > sealed {
             // Those are sealed first; the rest goes soon.
             self.retention.next_check =
@@ -146,7 +146,7 @@ impl Log {
     fn rename_retired(&mut self, now: Now) {
         let Some(start) = self.checkpoint.last.map(|last| last.log_start) else { return };
         let below = self.segments.partition_point(|segment| segment.base <= start).saturating_sub(1);
-        let sealed = self.segments.partition_point(|segment| segment.live().is_none());
+        let sealed = self.first_live();
         let gone = below.min(sealed);
         if gone == 0 || self.is_running(&Purpose::Rename) {
             return;

@@ -12,7 +12,7 @@ use crate::segment::{Name, Phase, Sealed};
 impl Log {
     /// Begins to seal the oldest rolled segment that is wholly durable.
     pub(super) fn drive_seals(&mut self, _now: Now) {
-        let first = self.segments.partition_point(|segment| segment.live().is_none());
+        let first = self.first_live();
         let Some(segment) = self.segments.get(first) else { return };
         let Some(next) = self.segments.get(first + 1).and_then(|segment| segment.live()) else { return };
         let successor = next.name;

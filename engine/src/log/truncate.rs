@@ -86,7 +86,7 @@ impl Log {
     pub(super) fn drive_cut(&mut self, now: Now, _io: &mut dyn Io) {
         let Some(Cut { to, stage: Stage::Draining { restart } }) = &self.cut else { return };
         let (to, restart) = (*to, *restart);
-        let live = self.segments.iter().filter(|segment| segment.live().is_some()).count();
+        let live = self.live_count();
         let idle = self.readers.slots.iter().flatten().all(|reader| reader.pending == 0);
         let drained = self.synced_end == self.log_end && !self.epochs_dirty && live == 1;
         if !drained || !self.is_quiet() || !idle {

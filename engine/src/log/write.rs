@@ -254,7 +254,7 @@ impl Log {
         let mut written = self.raw_written_end;
         let mut synced = (self.synced, self.synced_end);
         let mut proven = true;
-        for segment in &self.segments {
+        for segment in self.segments.range(self.first_live()..) {
             let Phase::Live(live) = &segment.phase else { continue };
             if live.name == Name::Absent {
                 written = written.min(segment.base);
