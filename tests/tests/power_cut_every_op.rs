@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use highwater_base::Mutant;
 use highwater_engine::{Durability, LogSettings};
-use highwater_sim::Loss;
+use highwater_sim::{Behaviour, Loss};
 use highwater_tests::model::Violation;
 use highwater_tests::recover::check;
 use highwater_tests::rig::Point;
@@ -76,10 +76,20 @@ fn check_all(points: &[Point], settings: LogSettings, found: &Found) {
     });
 }
 
-fn recorded(settings: LogSettings, seed: u64) -> Run {
-    // What is acknowledged durably by default gets the longest run.
+/// How many times over, each with other seeds: `HIGHWATER_ROUNDS`, by default once.
+fn rounds() -> u64 {
+    let rounds = std::env::var("HIGHWATER_ROUNDS").ok();
+    rounds.map_or(1, |rounds| {
+        rounds.parse().unwrap_or_else(|_| panic!("HIGHWATER_ROUNDS={rounds}: not a number"))
+    })
+}
+
+fn recorded(settings: LogSettings, round: u64, seed: u64) -> Run {
+    // What is acknowledged durably by default gets the longest run; the others, and every other round, a device that
+    // retries and transfers less than it was asked for.
     let short = settings.durability != Durability::Each;
-    run(Plan { record: true, crashes: true, short, ..Plan::new(settings, seed) })
+    let behaviour = if short || round % 2 == 1 { Behaviour::ROUGH } else { Behaviour::CALM };
+    run(Plan { record: true, crashes: true, short, behaviour, ..Plan::new(settings, seed) })
 }
 
 #[test]
@@ -87,15 +97,19 @@ fn power_cut_every_op() {
     let found = Found::default();
     let durabilities =
         [Durability::Each, Durability::Os, Durability::Interval { bytes: 16 << 10, messages: 20, ms: 20 }];
-    for (seed, durability) in durabilities.into_iter().enumerate() {
+    let runs = (0..rounds())
+        .flat_map(|round| (1..).zip(durabilities).map(move |(nth, d)| (round, round * 10 + nth, d)));
+    for (round, seed, durability) in runs {
         let settings = LogSettings { mutant: mutant(), ..tiny(durability) };
-        let short = durability != Durability::Each;
-        let run = recorded(settings, 1 + seed as u64);
-        assert!(!run.rig.has_failed(), "{:?}", run.rig.log.failure());
-        assert_eq!(run.violations, [], "while it ran, {durability:?}");
+        let run = recorded(settings, round, seed);
+        assert!(!run.rig.has_failed(), "seed {seed}: {:?}", run.rig.log.failure());
+        assert_eq!(run.violations, [], "while it ran, seed {seed}, {durability:?}");
         let operations = run.rig.operations().len();
-        println!("{durability:?}: {operations} operations, {} points", run.points.len());
-        assert!(operations >= 500 || short, "the workload has only {operations} operations");
+        println!("{durability:?}, seed {seed}: {operations} operations, {} points", run.points.len());
+        assert!(
+            operations >= 500 || durability != Durability::Each,
+            "the workload has only {operations} operations"
+        );
         check_all(&run.points, settings, &found);
     }
     let [points, lost, holes, changes, bad] =
