@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use highwater_base::{FilePos, Now, Offset, Uuid};
 use highwater_io::{EntryKind, ErrorKind, FileId, IoError, Op, OpenHow, Outcome, Park, blocking};
 
-use super::script::{Progress, Script, Step};
+use super::script::{Progress, Script, Step, replace_file};
 use super::{Log, State};
 use crate::checkpoint_file::decode_partition_metadata;
 use crate::epochs::EpochCache;
@@ -108,6 +108,14 @@ impl Log {
         }
         log.epochs_dirty |= log.epochs.truncate_to(log.log_end.plus(1));
         log.epochs_dirty |= log.epochs.trim_to(log.log_start);
+        if std::mem::take(&mut log.epochs_dirty) {
+            // Here and not by the first step, so that opening it again finds nothing to do.
+            let text = log.epochs.encode().into_bytes();
+            let mut steps = replace_file(dir.join(LEADER_EPOCHS), text);
+            steps.push(Step::SyncDir { path: dir.to_path_buf() });
+            run(io, steps)?;
+            report.changed = true;
+        }
         log.quarantine.trim(log.log_start);
         log.high_watermark = log.log_start;
         log.announced_start = log.log_start;
