@@ -105,12 +105,8 @@ impl Log {
                     run(io, [Step::Adopt(file), Step::Close])?;
                     return Ok(Next::Void);
                 }
-                // Ours follow each other without a gap; of Kafka's, compacted ones do not.
                 Stop::Reached if end == len => {
-                    let gap =
-                        proof.is_some() && on_disk.get(number + 1).is_some_and(|next| next.base != at.1);
-                    let unproven = proof.is_some_and(|proof| number >= proof.segment);
-                    break if gap && unproven { Next::End } else { Next::Go };
+                    break if is_hole(on_disk, number, at.1, proof) { Next::End } else { Next::Go };
                 }
                 Stop::Reached => {}
                 Stop::Overrun => {
@@ -261,4 +257,11 @@ impl Log {
         let head = read_at(io, self.path(FileKind::Log, base), 0, crate::batch::HEADER_BYTES)?;
         Ok(crate::batch::Header::decode(&head).map(|header| header.max_timestamp()))
     }
+}
+
+/// Whether a segment is missing behind one that ends at `end`. Ours follow each other without a gap; of Kafka's, compacted
+/// ones do not.
+fn is_hole(on_disk: &[OnDisk], number: usize, end: Offset, proof: Option<Proof>) -> bool {
+    let unproven = proof.is_some_and(|proof| number >= proof.segment);
+    unproven && on_disk.get(number + 1).is_some_and(|next| next.base != end)
 }
