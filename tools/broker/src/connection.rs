@@ -309,3 +309,132 @@ impl Connection {
         Token { owner: self.owner, tag: tag as u32 }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use highwater_io::{Completion, MemoryIo, Outcome, blocking};
+
+    const ALLOWED: Allowance = Allowance { requests: 3, may_receive: true };
+
+    /// A connection over memory, and the client's end of it.
+    fn connected(io: &mut MemoryIo) -> (Connection, ConnId) {
+        let listen = Op::Listen { address: "127.0.0.1:0".parse().unwrap(), shared: false };
+        let Ok(Outcome::Listening { listener, address }) = blocking::run(io, listen) else {
+            panic!("no listener")
+        };
+        io.submit(Op::Connect { address }, Token { owner: 1, tag: 1 });
+        io.submit(Op::Accept { listener }, Token { owner: 1, tag: 2 });
+        let (mut client, mut server) = (None, None);
+        while client.is_none() || server.is_none() {
+            for completion in reaped(io) {
+                match completion.result.unwrap() {
+                    Outcome::Connected { conn } => client = Some(conn),
+                    Outcome::Accepted { conn, peer } => server = Some((conn, peer)),
+                    other => panic!("{other:?}"),
+                }
+            }
+        }
+        let (conn, peer) = server.unwrap();
+        let session = Session::anonymous("PLAINTEXT");
+        (Connection::new(conn, 7, peer, session, ByteLen::new(1 << 20), Mono::ZERO), client.unwrap())
+    }
+
+    fn reaped(io: &mut MemoryIo) -> Vec<Completion> {
+        let mut out = Vec::new();
+        io.reap(&mut out);
+        out
+    }
+
+    /// Steps until nothing more happens.
+    fn run(connection: &mut Connection, io: &mut MemoryIo) {
+        loop {
+            connection.step(ALLOWED, io);
+            let mine: Vec<Completion> = reaped(io).into_iter().filter(|done| done.token.owner == 7).collect();
+            if mine.is_empty() {
+                return;
+            }
+            for done in mine {
+                match done.token.tag {
+                    1 => {
+                        let received = done.result.map(|outcome| match outcome {
+                            Outcome::Received { buffer, len } => (buffer, len),
+                            other => panic!("{other:?}"),
+                        });
+                        connection.received(received, Mono::ZERO, io);
+                    }
+                    2 => connection.sent(done.result.map(|_| ()), Mono::ZERO),
+                    _ => connection.disconnected(),
+                }
+            }
+        }
+    }
+
+    fn send(io: &mut MemoryIo, client: ConnId, bodies: &[&[u8]]) {
+        let bytes: Vec<u8> =
+            bodies.iter().flat_map(|body| [&(body.len() as u32).to_be_bytes()[..], body].concat()).collect();
+        io.submit(Op::Send { conn: client, data: vec![Slice::from(bytes)] }, Token { owner: 1, tag: 3 });
+    }
+
+    fn received(io: &mut MemoryIo, client: ConnId) -> Vec<u8> {
+        io.submit(Op::Receive { conn: client, buffer: Buffer::new(4096) }, Token { owner: 1, tag: 4 });
+        let done = reaped(io).into_iter().find(|done| done.token.tag == 4);
+        match done.map(|done| done.result) {
+            Some(Ok(Outcome::Received { buffer, .. })) => buffer.filled().to_vec(),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn answer(text: &str) -> Vec<Slice> {
+        vec![Slice::from(text.as_bytes().to_vec())]
+    }
+
+    #[test]
+    fn answers_leave_in_the_order_of_their_requests() {
+        let mut io = MemoryIo::new();
+        let (mut connection, client) = connected(&mut io);
+        send(&mut io, client, &[b"a", b"b", b"c"]);
+        run(&mut connection, &mut io);
+        let numbers: Vec<u64> =
+            std::iter::from_fn(|| connection.next_request(ALLOWED)).map(|(number, _)| number).collect();
+        assert_eq!((numbers, connection.held()), (vec![0, 1, 2], 3));
+        connection.answer(2, answer("third "));
+        connection.answer(1, Vec::new()); // one that has no answer
+        run(&mut connection, &mut io);
+        connection.answer(0, answer("first "));
+        run(&mut connection, &mut io);
+        assert_eq!(received(&mut io, client), b"first third ");
+        assert_eq!((connection.held(), connection.is_quiet()), (0, true));
+    }
+
+    #[test]
+    fn no_more_requests_are_taken_than_allowed_until_some_are_answered() {
+        let mut io = MemoryIo::new();
+        let (mut connection, client) = connected(&mut io);
+        send(&mut io, client, &[b"a", b"b", b"c", b"d"]);
+        run(&mut connection, &mut io);
+        for _ in 0..3 {
+            assert!(connection.next_request(ALLOWED).is_some());
+        }
+        assert!(connection.next_request(ALLOWED).is_none());
+        connection.answer(0, answer("x"));
+        run(&mut connection, &mut io);
+        assert_eq!(connection.next_request(ALLOWED).unwrap().0, 3);
+    }
+
+    #[test]
+    fn a_connection_that_is_to_close_sends_the_answers_before_and_none_after() {
+        let mut io = MemoryIo::new();
+        let (mut connection, client) = connected(&mut io);
+        send(&mut io, client, &[b"a", b"b", b"c"]);
+        run(&mut connection, &mut io);
+        while connection.next_request(ALLOWED).is_some() {}
+        connection.answer(2, answer("never"));
+        connection.close_after(1);
+        connection.answer(0, answer("last"));
+        run(&mut connection, &mut io);
+        assert_eq!(received(&mut io, client), b"last");
+        assert!(connection.is_gone());
+        assert_eq!(connection.held(), 0);
+    }
+}
