@@ -14,13 +14,13 @@ use std::time::Duration;
 
 use crossbeam::channel::Sender;
 use highwater_base::{Limits, Mono, Now, Prng};
-use highwater_control::{Command, Image};
+use highwater_control::{BrokerState, Command, ControlError, Image};
 use highwater_io::{Completion, Io, Park};
 use highwater_runtime::{Housekeeping, Next, Shard, TaskId, Turn};
 
 use crate::config::Settings;
 use crate::ctx::NodeFacts;
-use crate::log::Log;
+use crate::log::{Level, Log};
 use crate::mail::Mail;
 use crate::message::{Message, Registration, ReplyTo, Report, RequestKey, ShardId};
 use crate::pending::Reply;
@@ -173,7 +173,7 @@ impl BrokerShard {
             }
             Message::ControlReply { to, result } => {
                 if self.registering.is_some() && to.request == REGISTRATION {
-                    self.registered(*result);
+                    self.registered(*result, now);
                 } else if !self.desk.take_producer_ids(to, &result) {
                     self.reply(to.request, to.index, Reply::Control(*result), now);
                 }
@@ -236,7 +236,7 @@ impl BrokerShard {
         }
     }
 
-    fn registered(&mut self, result: Result<highwater_control::Applied, highwater_control::ControlError>) {
+    fn registered(&mut self, result: Result<highwater_control::Applied, ControlError>, now: Now) {
         let Some(registering) = &mut self.registering else { return };
         match result {
             Ok(highwater_control::Applied::BrokerRegistered { epoch, .. }) => {
@@ -247,8 +247,22 @@ impl BrokerShard {
             }
             Ok(_) => self.next_of_registration(),
             Err(error) => {
+                let known = self.desk.image.broker(registering.broker);
+                let result = match (&error, known) {
+                    // A full disk must not keep what it holds from being read: the broker goes on as it was entered
+                    // before, in the leader epochs that it had. It is the only one that appends to these logs.
+                    (ControlError::NotStored { .. }, Some(known)) if known.state == BrokerState::Active => {
+                        self.log.line(
+                            now,
+                            Level::Warn,
+                            format_args!("{error}; serving with what was stored before"),
+                        );
+                        Ok(known.epoch)
+                    }
+                    _ => Err(error.to_string()),
+                };
                 self.registering = None;
-                self.report(Report::Registered(Err(error.to_string())));
+                self.report(Report::Registered(result));
             }
         }
     }
