@@ -55,10 +55,10 @@ start_system() { # NAME BROKER NAME=VALUE...
   at[$name]=$bootstrap pid[$name]=$broker_pid dir[$name]=$data
 }
 # Deleted files go within a second, and a broker that was stopped by SIGSTOP is not fenced for its silence.
-start_system kafka apache file.delete.delay.ms=1000 broker.session.timeout.ms=36000000 num.partitions=4
+start_system kafka apache log.segment.delete.delay.ms=1000 broker.session.timeout.ms=36000000 num.partitions=4
 systems=(kafka)
 if [ "$ours" != none ]; then
-  start_system ours "$ours" file.delete.delay.ms=1000 num.partitions=4
+  start_system ours "$ours" log.segment.delete.delay.ms=1000 num.partitions=4
   systems=(ours kafka)
 fi
 
