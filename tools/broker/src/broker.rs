@@ -275,7 +275,9 @@ impl Shards {
         let limits = Limits::PRODUCTION;
         let cores = allowed_cores();
         let count = match settings.shards() {
-            0 => cores.len().max(1),
+            // One core is left to the kernel's network, the disk's workers and whoever else is on the machine: on two cores
+            // one shard produces and consumes as fast as two, with a lower latency, as no request crosses cores.
+            0 => cores.len().saturating_sub(1).max(1),
             given => given,
         };
         let dirs = Arc::new(storage.dirs.iter().map(DirFacts::of).collect::<Vec<_>>());

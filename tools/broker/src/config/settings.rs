@@ -159,7 +159,7 @@ impl Settings {
         dirs
     }
 
-    /// `highwater.shards`: threads that serve, 0 for one a core.
+    /// `highwater.shards`: threads that serve, 0 for one a core except one, which is left to the network and the disk.
     pub fn shards(&self) -> usize {
         self.number("highwater.shards")
     }
