@@ -83,7 +83,7 @@ impl Limits {
     /// For simulation and unit tests: every edge within a few operations.
     pub const TINY: Limits = Limits {
         write_bytes: 8 << 10,
-        writes_in_flight: 2,
+        writes_in_flight: 4,
         chunk_bytes: 8 << 10,
         small_chunk_bytes: 4 << 10,
         tail_bytes: 16 << 10,
