@@ -257,6 +257,10 @@ impl BrokerShard {
                             Level::Warn,
                             format_args!("{error}; serving with what was stored before"),
                         );
+                        // No stored image follows: this one is what every shard's partitions are told.
+                        for shard in self.desk.mail.shards() {
+                            self.desk.mail.send(shard, Message::Image(Arc::clone(&self.desk.image)));
+                        }
                         Ok(known.epoch)
                     }
                     _ => Err(error.to_string()),
