@@ -285,7 +285,9 @@ def full_disk():
                 time.sleep(0.2)
                 error, high, got = fetch(c, "f", stored - 1)
             check("a broker killed on a full disk starts on it and serves everything", error == 0 and high >= stored and got, (error, high, stored, b.said()[-600:]))
-            check("and stops cleanly", b.end(signal.SIGTERM) == 0, b.process.returncode)
+            # Without a byte of space the indexes cannot be written: it stops all the same, and says that it was not clean.
+            status = b.end(signal.SIGTERM)
+            check("and stops, cleanly or saying that not", status == 0 or "the stop was not clean" in b.said(), (status, b.said()[-600:]))
     finally:
         if subprocess.run(["umount", mount], capture_output=True).returncode:
             subprocess.run(["umount", "-l", mount], check=True)

@@ -37,7 +37,7 @@ impl Stopping {
 const LAST_ANSWERS: Duration = Duration::from_secs(1);
 
 /// Logs have this long to close; one that cannot (a full disk) is recovered at the next start.
-const LAST_WRITES: Duration = Duration::from_secs(60);
+const LAST_WRITES: Duration = Duration::from_secs(20);
 
 impl BrokerShard {
     /// Begins to stop.
