@@ -35,7 +35,7 @@ struct Window {
 }
 
 /// Of one kind of line, so many are shown in each window; the rest are counted.
-const SHOWN: u32 = 5;
+const SHOWN: u32 = 16;
 const WINDOW: Duration = Duration::from_secs(10);
 
 impl Log {
@@ -144,9 +144,9 @@ mod tests {
             log.repeated(at(0), Level::Warn, "frame", format_args!("bad frame {i}"));
         }
         log.repeated(at(1), Level::Warn, "accept", "out of handles");
-        assert_eq!(log.lines.len(), 6);
+        assert_eq!(log.lines.len(), 17);
         log.repeated(at(11), Level::Warn, "frame", "bad frame");
-        assert!(log.lines[6].ends_with("bad frame (95 more such lines were left out)\n"), "{}", log.lines[6]);
+        assert!(log.lines[17].ends_with("bad frame (84 more such lines were left out)\n"), "{}", log.lines[17]);
     }
 
     #[test]
