@@ -119,6 +119,8 @@ static void latency(const char *bootstrap, const char *topic, int partitions, in
   set(conf, "linger.ms", "0");
   set(conf, "acks", "all");
   set(conf, "socket.nagle.disable", "true");
+  /* The Java client's default. librdkafka's, a million, lets a broker that falls behind answer a request for each record. */
+  set(conf, "max.in.flight.requests.per.connection", "5");
   rd_kafka_conf_set_dr_msg_cb(conf, delivered);
   rd_kafka_t *rk = producer(conf, bootstrap);
   rd_kafka_topic_t *rkt = rd_kafka_topic_new(rk, topic, NULL);

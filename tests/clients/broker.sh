@@ -65,7 +65,7 @@ P
   for _ in $(seq 600); do
     case $BROKER in
       apache) answers "$port" && return ;;
-      *) grep -q "ready on .*:$port\b" "$log" && return ;;
+      *) grep -qs "ready on .*:$port\b" "$log" && return ;;
     esac
     kill -0 "$broker_pid" 2> /dev/null || break
     sleep 0.1
