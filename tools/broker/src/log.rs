@@ -146,7 +146,11 @@ mod tests {
         log.repeated(at(1), Level::Warn, "accept", "out of handles");
         assert_eq!(log.lines.len(), 17);
         log.repeated(at(11), Level::Warn, "frame", "bad frame");
-        assert!(log.lines[17].ends_with("bad frame (84 more such lines were left out)\n"), "{}", log.lines[17]);
+        assert!(
+            log.lines[17].ends_with("bad frame (84 more such lines were left out)\n"),
+            "{}",
+            log.lines[17]
+        );
     }
 
     #[test]
