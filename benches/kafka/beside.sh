@@ -121,6 +121,16 @@ rate_of() {
 }
 per_gb() { awk -v t="$(($2 - $1))" -v hz="$ticks" -v n="$RECORDS" 'BEGIN { printf "%.3f", t / hz / (n * 1024 / 1e9) }'; }
 
+# control PAIR: what the disk alone does at the same rate, with both brokers idle.
+control() {
+  local out field
+  out=$(tool disk "$scratch/raw" "$RATE" "$OPEN_SECONDS")
+  for field in p50 p99 p999; do
+    record "$field" raw "$1" "$(sed "s/.*\b$field=\([0-9]*\).*/\1/" <<< "$out")"
+  done
+  echo "  open loop raw write and fdatasync: $out"
+}
+
 # latency NAME LABEL PAIR SECONDS TOPIC-SETTINGS...
 latency() {
   local name=$1 label=$2 pair=$3 seconds=$4 topic=l$RANDOM$3 out field
@@ -160,6 +170,7 @@ for what in $ONLY; do
     latency)
       for s in "${systems[@]}"; do latency "$s" "$s" 0 10; done
       for pair in $(seq "$PAIRS"); do
+        control "$pair"
         if [ "$ours" != none ]; then latency ours ours-os "$pair" "$OPEN_SECONDS" durability=os; fi
         latency kafka kafka-default "$pair" "$OPEN_SECONDS"
         if [ "$ours" != none ]; then latency ours ours-each "$pair" "$OPEN_SECONDS" durability=each; fi
@@ -185,12 +196,12 @@ awk '
     ratio = median(list, n)
     met = op == ">=" ? ratio >= bound : op == "<=" ? ratio <= bound : 1
     printf "%-58s %12.6g %12.6g %8.2f   %s\n", title, middle(metric, a), middle(metric, b), ratio, op == "" ? "" : "must be " op " " bound (met ? "" : "  NOT MET")
-    figures = figures sprintf("figure: beside row=%s_%s ours=%.6g kafka=%.6g ratio=%.3f pairs=%d met=%s\n", metric, a == "ours" ? "each" : a "_to_" b, middle(metric, a), middle(metric, b), ratio, n, op == "" ? "-" : met ? "yes" : "no")
+    figures = figures sprintf("figure: beside row=%s_%s ours=%.6g other=%.6g ratio=%.3f pairs=%d met=%s\n", metric, a == "ours" ? "each" : a "_to_" b, middle(metric, a), middle(metric, b), ratio, n, op == "" ? "-" : met ? "yes" : "no")
     if (!met) failed++
   }
   { value[$1, $2, $3] = $4; if ($3 > pairs) pairs = $3 }
   END {
-    printf "\n%-58s %12s %12s %8s\n", "median of " pairs " interleaved pairs", "ours", "Kafka", "ratio"
+    printf "\n%-58s %12s %12s %8s\n", "median of " pairs " interleaved pairs", "ours", "other", "ratio"
     row("produce MB/s (ours each, Kafka no sync)", "produce_mb_s", "ours", "kafka", ">=", 1)
     row("broker CPU-s per GB produced (ours each, Kafka no sync)", "produce_cpu_s_gb", "ours", "kafka", "<=", 0.5)
     row("broker CPU-s per GB consumed", "consume_cpu_s_gb", "ours", "kafka", "<=", 1)
@@ -201,6 +212,8 @@ awk '
     row("open loop p50 us (ours each, Kafka flush.messages=1)", "p50", "ours-each", "kafka-flush", "<=", 0.6)
     row("open loop p99 us (ours each, Kafka flush.messages=1)", "p99", "ours-each", "kafka-flush", "", 0)
     row("open loop p999 us (ours each, Kafka flush.messages=1)", "p999", "ours-each", "kafka-flush", "", 0)
+    row("open loop p50 us (ours each, raw write and fdatasync)", "p50", "ours-each", "raw", "", 0)
+    row("open loop p99 us (ours each, raw write and fdatasync)", "p99", "ours-each", "raw", "", 0)
     printf "%s", figures
     exit failed > 0
   }' "$results"

@@ -3,14 +3,19 @@
  *   openloop create BOOTSTRAP TOPIC PARTITIONS [NAME=VALUE...]
  *   openloop delete BOOTSTRAP TOPIC
  *   openloop latency BOOTSTRAP TOPIC PARTITIONS RATE SECONDS
+ *   openloop disk FILE RATE SECONDS
  *
  * latency sends RATE records of 1 KiB a second, linger 0, acks=all, each at its own time whatever the answers do, and counts a
  * record's latency from the time at which it should have been sent, so that a stalled client or broker cannot hide
  * (coordinated omission). The first second is not counted. Prints
  *   records=N p50=US p90=US p99=US p999=US max=US failed=N late=US
  * in microseconds; late is how far the sending thread itself was ever behind.
+ *
+ * disk is the raw control: the same schedule without broker or network, each record 4 KiB into blocks of a file that have been written
+ * before, one write and one fdatasync for all that are due.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <rdkafka.h>
 #include <pthread.h>
@@ -20,6 +25,7 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <time.h>
+#include <unistd.h>
 
 static void fail(const char *what, const char *why) {
   fprintf(stderr, "openloop: %s: %s\n", what, why);
@@ -94,6 +100,7 @@ static void delete(const char *bootstrap, const char *name) {
 
 static int64_t start_ns, step_ns; /* record i is due at start_ns + i * step_ns */
 static int64_t *latency_ns;       /* -1: not answered, -2: failed */
+static int64_t late_ns;
 static atomic_llong answered;
 static atomic_int done;
 
@@ -114,6 +121,64 @@ static int ascending(const void *a, const void *b) {
   return (x > y) - (x < y);
 }
 
+/* Prints what was measured, without the first second. */
+static void report(const char *what, int64_t rate, int64_t count) {
+  int64_t *counted = latency_ns + rate, n = 0, failed = 0;
+  for (int64_t i = 0; i < count - rate; i++) {
+    if (counted[i] < 0) failed++;
+    else counted[n++] = counted[i];
+  }
+  if (n == 0) fail(what, "no record was answered");
+  qsort(counted, n, sizeof *counted, ascending);
+#define AT(permille) (counted[(n - 1) * (permille) / 1000] / 1000)
+  printf("records=%" PRId64 " p50=%" PRId64 " p90=%" PRId64 " p99=%" PRId64 " p999=%" PRId64 " max=%" PRId64 " failed=%" PRId64
+         " late=%" PRId64 "\n",
+         n, AT(500), AT(900), AT(990), AT(999), counted[n - 1] / 1000, failed, late_ns / 1000);
+}
+
+static void prepare(int64_t rate, int64_t count) {
+  latency_ns = malloc(count * sizeof *latency_ns);
+  if (!latency_ns) fail("memory", strerror(errno));
+  for (int64_t i = 0; i < count; i++) latency_ns[i] = -1;
+  prctl(PR_SET_TIMERSLACK, 1);
+  step_ns = INT64_C(1000000000) / rate;
+}
+
+/* Waits until record i is due. */
+static void await_due(int64_t i, int64_t rate) {
+  int64_t due = start_ns + i * step_ns, behind;
+  struct timespec at = {due / 1000000000, due % 1000000000};
+  while (clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &at, NULL) == EINTR) {}
+  behind = now_ns() - due;
+  if (i >= rate && behind > late_ns) late_ns = behind;
+}
+
+static void disk(const char *path, int64_t rate, int64_t seconds) {
+  enum { BLOCK = 4096, BLOCKS = 16384, MOST = 64 };
+  static char blocks[MOST * BLOCK] __attribute__((aligned(BLOCK)));
+  int64_t count = rate * (seconds + 1);
+  int file = open(path, O_RDWR | O_CREAT | O_TRUNC, 0600);
+  if (file < 0) fail(path, strerror(errno));
+  for (int i = 0; i < BLOCKS / MOST; i++)
+    if (write(file, blocks, sizeof blocks) != (ssize_t)sizeof blocks) fail(path, strerror(errno));
+  if (fsync(file)) fail(path, strerror(errno));
+  prepare(rate, count);
+  start_ns = now_ns() + 10000000;
+  for (int64_t i = 0, next; i < count; i = next) {
+    await_due(i, rate);
+    int64_t due = (now_ns() - start_ns) / step_ns + 1, at = i % BLOCKS;
+    next = due < count ? due : count;
+    if (next > i + MOST) next = i + MOST;
+    if (next - i > BLOCKS - at) next = i + BLOCKS - at;
+    if (pwrite(file, blocks, (next - i) * BLOCK, at * BLOCK) != (next - i) * BLOCK || fdatasync(file)) fail(path, strerror(errno));
+    int64_t now = now_ns();
+    for (int64_t j = i; j < next; j++) latency_ns[j] = now - (start_ns + j * step_ns);
+  }
+  close(file);
+  unlink(path);
+  report(path, rate, count);
+}
+
 static void latency(const char *bootstrap, const char *topic, int partitions, int64_t rate, int64_t seconds) {
   rd_kafka_conf_t *conf = rd_kafka_conf_new();
   set(conf, "linger.ms", "0");
@@ -129,23 +194,14 @@ static void latency(const char *bootstrap, const char *topic, int partitions, in
   rd_kafka_metadata_destroy(metadata);
 
   int64_t count = rate * (seconds + 1);
-  latency_ns = malloc(count * sizeof *latency_ns);
-  if (!latency_ns) fail("memory", strerror(errno));
-  for (int64_t i = 0; i < count; i++) latency_ns[i] = -1;
+  prepare(rate, count);
   char payload[1024];
   for (size_t i = 0; i < sizeof payload; i++) payload[i] = "0123456789abcdef"[i * 7919 % 4099 % 16];
-  prctl(PR_SET_TIMERSLACK, 1);
   pthread_t poller;
   if (pthread_create(&poller, NULL, poll_answers, rk)) fail("thread", strerror(errno));
-  step_ns = INT64_C(1000000000) / rate;
   start_ns = now_ns() + 10000000;
-  int64_t late = 0;
   for (int64_t i = 0; i < count; i++) {
-    int64_t due = start_ns + i * step_ns, behind;
-    struct timespec at = {due / 1000000000, due % 1000000000};
-    while (clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &at, NULL) == EINTR) {}
-    behind = now_ns() - due;
-    if (i >= rate && behind > late) late = behind;
+    await_due(i, rate);
     if (rd_kafka_produce(rkt, i % partitions, RD_KAFKA_MSG_F_COPY | RD_KAFKA_MSG_F_BLOCK, payload, sizeof payload, NULL, 0,
                          (void *)(intptr_t)i))
       fail("produce", rd_kafka_err2str(rd_kafka_last_error()));
@@ -155,17 +211,7 @@ static void latency(const char *bootstrap, const char *topic, int partitions, in
   atomic_store(&done, 1);
   pthread_join(poller, NULL);
 
-  int64_t *counted = latency_ns + rate, n = 0, failed = 0;
-  for (int64_t i = 0; i < count - rate; i++) {
-    if (counted[i] < 0) failed++;
-    else counted[n++] = counted[i];
-  }
-  if (n == 0) fail(topic, "no record was answered");
-  qsort(counted, n, sizeof *counted, ascending);
-#define AT(permille) (counted[(n - 1) * (permille) / 1000] / 1000)
-  printf("records=%" PRId64 " p50=%" PRId64 " p90=%" PRId64 " p99=%" PRId64 " p999=%" PRId64 " max=%" PRId64 " failed=%" PRId64
-         " late=%" PRId64 "\n",
-         n, AT(500), AT(900), AT(990), AT(999), counted[n - 1] / 1000, failed, late / 1000);
+  report(topic, rate, count);
   rd_kafka_topic_destroy(rkt);
   rd_kafka_destroy(rk);
 }
@@ -174,6 +220,7 @@ int main(int argc, char **argv) {
   if (argc >= 5 && !strcmp(argv[1], "create")) create(argv[2], argv[3], atoi(argv[4]), argv + 5, argc - 5);
   else if (argc == 4 && !strcmp(argv[1], "delete")) delete(argv[2], argv[3]);
   else if (argc == 7 && !strcmp(argv[1], "latency")) latency(argv[2], argv[3], atoi(argv[4]), atoll(argv[5]), atoll(argv[6]));
-  else fail("usage", "create B TOPIC PARTITIONS [NAME=VALUE...] | delete B TOPIC | latency B TOPIC PARTITIONS RATE SECONDS");
+  else if (argc == 5 && !strcmp(argv[1], "disk")) disk(argv[2], atoll(argv[3]), atoll(argv[4]));
+  else fail("usage", "create B TOPIC PARTITIONS [NAME=VALUE...] | delete B TOPIC | latency B TOPIC PARTITIONS RATE SECONDS | disk FILE RATE SECONDS");
   return 0;
 }
