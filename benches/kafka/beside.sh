@@ -40,7 +40,10 @@ performance() { timeout 600 "$rd/examples/rdkafka_performance" "$@"; }
 declare -A at=() pid=() dir=() paused=()
 end_both() {
   local p
-  for p in "${pid[@]}"; do kill -9 "$p" 2> /dev/null && wait "$p" 2> /dev/null; done
+  for p in "${pid[@]}"; do
+    kill -9 "$p" 2> /dev/null || true
+    wait "$p" 2> /dev/null || true
+  done
   rm -rf "$scratch"
 }
 trap end_both EXIT

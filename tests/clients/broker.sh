@@ -5,7 +5,10 @@ mkdir -p "$CLIENTS"
 scratch=$(mktemp -d "$CLIENTS/run.XXXXXX")
 broker_pid=
 end_all() {
-  [ -n "$broker_pid" ] && kill -9 "$broker_pid" 2> /dev/null && wait "$broker_pid" 2> /dev/null
+  if [ -n "$broker_pid" ]; then
+    kill -9 "$broker_pid" 2> /dev/null || true
+    wait "$broker_pid" 2> /dev/null || true
+  fi
   broker_pid=
   rm -rf "$scratch"
 }
