@@ -21,6 +21,7 @@ fn main() {
     let rounds = number("HIGHWATER_BENCH_ROUNDS", 5);
     let total = number("HIGHWATER_BENCH_MB", 1024) << 20;
     let mut rows = Vec::new();
+    workers(&batch(64 << 10, 1024), total / 2);
     relaxed(rounds, total, &mut rows);
     small(rounds, total / 2, &mut rows);
     durable(rounds, &mut rows);
@@ -63,7 +64,7 @@ fn engine_relaxed(dir: &Scratch, bytes: &[u8], total: u64, preallocate: Prealloc
     let cpu = cpu_time::process();
     let took = raw::timed(total, || driver.append_relaxed(bytes, total));
     let cpu = cpu_time::process() - cpu;
-    assert!(threads::ring_workers() <= 1, "ring workers beside the final sync's");
+    assert!(threads::ring_workers() <= 1, "more ring workers than one sync needs");
     drop(driver);
     std::fs::remove_dir_all(&name).expect("removing the log");
     Relaxed { rate: took.rate(), cpu: cpu.as_secs_f64() / (total as f64 / 1e9) }
@@ -146,6 +147,23 @@ fn relaxed(rounds: u64, total: u64, rows: &mut Vec<Row>) {
         2.0,
         1.4,
     ));
+}
+
+/// Relaxed appends on a ring that has done nothing before: which workers it has before the final sync.
+fn workers(bytes: &[u8], total: u64) {
+    let dir = Scratch::new("workers");
+    for preallocate in [Preallocate::Written, Preallocate::Ahead] {
+        let name = dir.join("log-0");
+        let mut driver = Driver::new(&name, settings(Durability::Os, preallocate, total + WARM_UP));
+        driver.append_relaxed(bytes, total);
+        println!(
+            "ring workers of {} MiB of relaxed appends, {preallocate:?}, before the final sync: {}",
+            total >> 20,
+            driver.workers_before_sync()
+        );
+        drop(driver);
+        std::fs::remove_dir_all(&name).expect("removing the log");
+    }
 }
 
 fn small(rounds: u64, total: u64, rows: &mut Vec<Row>) {

@@ -16,6 +16,7 @@ pub struct Driver {
     clock: Clock,
     log: Log,
     completions: Vec<Completion>,
+    workers_before_sync: usize,
 }
 
 const CLIENT: Origin = Origin::Client { leader_epoch: LeaderEpoch::ZERO };
@@ -29,7 +30,7 @@ impl Driver {
         }
         let clock = Clock::start();
         let log = Log::create(clock.now(), dir, 1, settings, highwater_base::Uuid::ZERO);
-        let mut driver = Driver { io, clock, log, completions: Vec::new() };
+        let mut driver = Driver { io, clock, log, completions: Vec::new(), workers_before_sync: 0 };
         let mut ready = false;
         while !ready {
             driver.turn(true, |event| ready |= matches!(event, LogEvent::Ready));
@@ -93,7 +94,13 @@ impl Driver {
             }
             self.turn(false, |_| ());
         }
+        self.workers_before_sync = self.workers_before_sync.max(crate::threads::ring_workers());
         self.sync();
+    }
+
+    /// The most ring workers there were at the end of a run of relaxed appends, before its final sync.
+    pub fn workers_before_sync(&self) -> usize {
+        self.workers_before_sync
     }
 
     /// Appends one batch at a time and waits until each is durable; gives the latencies in nanoseconds.

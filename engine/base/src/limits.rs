@@ -19,7 +19,7 @@ pub struct Limits {
     /// Bytes of a log's recent past that stay in memory for readers. Default 8 MiB.
     pub tail_bytes: usize,
     /// Bytes staged and not yet written before appends are refused with back-pressure. Default 8 MiB:
-    /// more leaves the processor's cache, at a third of the rate (`cargo bench --bench table`).
+    /// more leaves the processor's cache (`docs/PERFORMANCE.md` has both figures).
     pub staged_bytes: usize,
     /// Bytes written and not yet synced under durability `each`. Default 8 MiB; recovery relies on it
     /// to tell a torn tail from rot.

@@ -201,7 +201,7 @@ pub enum TimestampType {
 pub struct TopicConfig {
     /// `cleanup.policy` contains `delete`. Default true.
     pub delete: bool,
-    /// `cleanup.policy` contains `compact`. Always false for now.
+    /// `cleanup.policy` contains `compact`. Such a policy is refused, so this is false.
     pub compact: bool,
     /// `durability`, `flush.messages` and `flush.ms` together. Default [`DurabilitySetting::Each`].
     pub durability: DurabilitySetting,

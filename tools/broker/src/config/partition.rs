@@ -42,7 +42,7 @@ impl Settings {
             timestamp_after_max_ms: topic.timestamp_after_max_ms,
             producer_expiration_ms: self.number("producer.id.expiration.ms"),
             // `os` leaves when to write to the operating system: a record is acknowledged once the page cache has it,
-            // without a turn of the device (open loop of 2,000 records a second: p50 180 instead of 270 us).
+            // without a turn of the device (`docs/decisions/0004` has the latencies).
             direct: topic.durability != DurabilitySetting::Os,
             preallocate: if topic.preallocate { Preallocate::Written } else { Preallocate::Ahead },
             ..LogSettings::default()
