@@ -152,7 +152,7 @@ fn relaxed(rounds: u64, total: u64, rows: &mut Vec<Row>) {
 /// Relaxed appends on a ring that has done nothing before: which workers it has before the final sync.
 fn workers(bytes: &[u8], total: u64) {
     let dir = Scratch::new("workers");
-    for preallocate in [Preallocate::Written, Preallocate::Ahead] {
+    let run = |preallocate| {
         let name = dir.join("log-0");
         let mut driver = Driver::new(&name, settings(Durability::Os, preallocate, total + WARM_UP));
         driver.append_relaxed(bytes, total);
@@ -163,6 +163,9 @@ fn workers(bytes: &[u8], total: u64) {
         );
         drop(driver);
         std::fs::remove_dir_all(&name).expect("removing the log");
+    };
+    for preallocate in [Preallocate::Written, Preallocate::Ahead] {
+        std::thread::scope(|scope| scope.spawn(|| run(preallocate)).join()).expect("the run");
     }
 }
 

@@ -218,7 +218,7 @@ pub fn replace_file(io: &mut dyn Park, path: &Path, bytes: Vec<u8>) -> Result<()
     let mut done = 0;
     let written = loop {
         if done == data.len() {
-            break blocking::run(io, Op::Sync { file, data_only: false }).map(|_| ());
+            break blocking::run(io, Op::Sync { file, data_only: false, urgent: false }).map(|_| ());
         }
         let rest = data.range(done..data.len());
         match blocking::run(io, Op::Write { file, at: FilePos::new(done as u64), data: rest, durable: false })

@@ -108,7 +108,7 @@ impl Tail {
         if !prefix.is_empty() {
             // Just a block: an idle log should not hold a whole chunk for half a block.
             tail.pieces.push_back(Piece { at: tail.end, chunk: Chunk::new(BLOCK as usize) });
-            tail.stage(prefix);
+            tail.stage(prefix, |_| ());
         }
         tail
     }
@@ -142,12 +142,12 @@ impl Tail {
         }
     }
 
-    /// Copies bytes in at the end.
-    pub(crate) fn stage(&mut self, mut bytes: &[u8]) {
+    /// Copies bytes in at the end, and shows them to `see`, in order and in pieces.
+    pub(crate) fn stage(&mut self, mut bytes: &[u8], mut see: impl FnMut(&[u8])) {
         while !bytes.is_empty() {
             let contiguous = self.pieces.back().is_some_and(|last| last.end() == self.end);
             let n = match self.pieces.back_mut() {
-                Some(last) if contiguous => last.chunk.append(bytes),
+                Some(last) if contiguous => last.chunk.append_seen(bytes, &mut see),
                 _ => 0,
             };
             if n == 0 {
@@ -307,7 +307,7 @@ mod tests {
     fn stage(tail: &mut Tail, first: i64, bytes: &[u8]) -> Place {
         let at = tail.end();
         tail.mark(at, Offset::new(first));
-        tail.stage(bytes);
+        tail.stage(bytes, |_| ());
         at
     }
 
@@ -316,7 +316,7 @@ mod tests {
         let mut tail = tail();
         let bytes: Vec<u8> = (0..40_000u32).map(|i| i as u8).collect();
         for part in bytes.chunks(999) {
-            tail.stage(part);
+            tail.stage(part, |_| ());
         }
         let slices = tail.slices(at(3), at(39_000));
         assert!(slices.len() > 1);
@@ -373,7 +373,7 @@ mod tests {
         let mut out = vec![0; 30_000 % 4096];
         assert!(tail.peek(at(30_000).block_floor(), &mut out));
         assert!(out.iter().all(|&byte| byte == 9));
-        tail.stage(b"more");
+        tail.stage(b"more", |_| ());
         assert_eq!(tail.end(), at(30_004));
     }
 }

@@ -24,7 +24,9 @@ pub struct Limits {
     /// Bytes written and not yet synced under durability `each`. Default 8 MiB; recovery relies on it
     /// to tell a torn tail from rot.
     pub unsynced_bytes: usize,
-    /// First step of space prepared ahead of the write position; doubles up to `prepare_max_bytes`. Default 1 MiB.
+    /// First step of space prepared ahead of the write position. Default 64 KiB.
+    pub prepare_first_bytes: u64,
+    /// Second step; doubles up to `prepare_max_bytes`. Default 1 MiB.
     pub prepare_min_bytes: u64,
     /// Last step of space prepared ahead. Default 32 MiB.
     pub prepare_max_bytes: u64,
@@ -64,6 +66,7 @@ impl Limits {
         tail_bytes: 8 << 20,
         staged_bytes: 8 << 20,
         unsynced_bytes: 8 << 20,
+        prepare_first_bytes: 64 << 10,
         prepare_min_bytes: 1 << 20,
         prepare_max_bytes: 32 << 20,
         checkpoint_bytes: 32 << 20,
@@ -89,7 +92,8 @@ impl Limits {
         tail_bytes: 16 << 10,
         staged_bytes: 32 << 10,
         unsynced_bytes: 16 << 10,
-        prepare_min_bytes: 4 << 10,
+        prepare_first_bytes: 4 << 10,
+        prepare_min_bytes: 8 << 10,
         prepare_max_bytes: 16 << 10,
         checkpoint_bytes: 16 << 10,
         read_bytes: 8 << 10,

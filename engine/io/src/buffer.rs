@@ -10,6 +10,7 @@ use std::sync::Arc;
 use highwater_base::BLOCK;
 
 use crate::arena::Home;
+use crate::copy::copy_past_cache;
 
 /// An allocation aligned to the block. Whoever holds it decides, by type, which part may be written:
 /// a `Buffer` is its only owner; a `Chunk` writes only beyond what any `Slice` of it can see.
@@ -194,11 +195,17 @@ impl Chunk {
 
     /// Appends as much of `bytes` as fits and says how much that was.
     pub fn append(&mut self, bytes: &[u8]) -> usize {
+        self.append_seen(bytes, |_| ())
+    }
+
+    /// Like [`Chunk::append`], and shows `see` what was appended, in order and in pieces: to compute a checksum of it
+    /// while the stores drain costs next to nothing.
+    pub fn append_seen(&mut self, bytes: &[u8], see: impl FnMut(&[u8])) -> usize {
         let n = bytes.len().min(self.memory.capacity - self.len);
         // SAFETY: the target lies inside the allocation and beyond `len`, where no `Slice` of this chunk can
         // see (`slice` checks), and `&mut self` makes this the only writer. `bytes` cannot overlap it: nobody
         // can have a reference to memory beyond `len`.
-        unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), self.memory.at.as_ptr().add(self.len), n) };
+        unsafe { copy_past_cache(&bytes[..n], self.memory.at.as_ptr().add(self.len), see) };
         self.len += n;
         n
     }

@@ -95,12 +95,10 @@ impl Files {
         }
     }
 
-    /// Notes how a slow operation on an open file ended: a preparation ends with a sync.
+    /// Notes how a slow operation on an open file failed: a failed sync is final, and a preparation ends with one.
     pub(crate) fn note_slow(&mut self, file: FileId, failed: &IoError) {
-        if failed.what == "prepare"
-            && durable_write_latches(failed)
-            && let Some(open) = self.any(file)
-        {
+        let latches = failed.what == "sync" || (failed.what == "prepare" && durable_write_latches(failed));
+        if latches && let Some(open) = self.any(file) {
             open.latch.note(failed);
         }
     }
@@ -136,6 +134,16 @@ impl Files {
                 };
                 let (handle, name) = (Arc::clone(&open.handle), Arc::clone(&open.name));
                 (Some(file), Slow::Prepare { handle, name, direct: open.direct, at: at.get(), len, how })
+            }
+            Op::Sync { file, data_only, urgent: false } => {
+                let open = match self.syncable(file) {
+                    Ok(open) => open,
+                    Err(error) => return Ok(Err(error)),
+                };
+                (
+                    Some(file),
+                    Slow::Sync { handle: Arc::clone(&open.handle), name: Arc::clone(&open.name), data_only },
+                )
             }
             other => return Err(other),
         }))

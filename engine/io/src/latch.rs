@@ -47,9 +47,9 @@ pub(crate) fn durable_write_latches(failed: &IoError) -> bool {
 /// let open = Op::Open { path: "/a".into(), how: OpenHow::CreateNew, direct: false };
 /// let Outcome::Opened { file, .. } = blocking::run(&mut io, open)? else { unreachable!() };
 /// fault.arm(1);
-/// let failed = blocking::run(&mut io, Op::Sync { file, data_only: true }).unwrap_err();
+/// let failed = blocking::run(&mut io, Op::Sync { file, data_only: true, urgent: true }).unwrap_err();
 /// assert_eq!(failed.kind, ErrorKind::Device);
-/// let again = blocking::run(&mut io, Op::Sync { file, data_only: true }).unwrap_err();
+/// let again = blocking::run(&mut io, Op::Sync { file, data_only: true, urgent: true }).unwrap_err();
 /// assert_eq!(again.kind, ErrorKind::Latched);
 /// # Ok::<(), highwater_io::IoError>(())
 /// ```

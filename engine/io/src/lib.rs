@@ -75,6 +75,7 @@ pub mod blocking;
 mod buffer;
 #[cfg(feature = "contract")]
 pub mod contract;
+mod copy;
 mod error;
 mod event;
 mod files;

@@ -123,6 +123,8 @@ pub enum Op {
         file: FileId,
         /// `fdatasync`: data and what is needed to read it back, not times.
         data_only: bool,
+        /// Somebody waits for it. Otherwise it may queue behind names, lengths and preparations.
+        urgent: bool,
     },
     /// Prepare `len` bytes at `at` beyond everything written; the file is at least `at + len` long afterwards
     /// and the bytes read as zeros. Synced (length and blocks) on completion: [`Outcome::Done`].

@@ -123,7 +123,7 @@ mod tests {
             open(OpenHow::Write),
             open(OpenHow::CreateOrEmpty),
             Op::Truncate { file, len: 0 },
-            Op::Sync { file, data_only: true },
+            Op::Sync { file, data_only: true, urgent: true },
             Op::Rename { from: "/a".into(), to: "/b".into() },
             Op::CreateDir { path: "/d".into() },
         ];

@@ -12,7 +12,7 @@ use highwater_base::BLOCK;
 
 use crate::op::{DirEntry, EntryKind, OpenHow, Outcome, Prepared};
 use crate::sys::{self, Allocate};
-use crate::{IoError, arena};
+use crate::{IoError, Slice, arena};
 
 /// Zeros are written in pieces of this size, one at a time: others' writes get in between.
 const ZEROS: usize = 1 << 20;
@@ -60,6 +60,19 @@ pub(crate) enum Slow {
         len: u64,
         how: Prepared,
     },
+    /// A write that could not be started without waiting.
+    Write {
+        handle: Arc<File>,
+        name: Arc<str>,
+        at: u64,
+        data: Slice,
+    },
+    /// A sync that nobody waits for.
+    Sync {
+        handle: Arc<File>,
+        name: Arc<str>,
+        data_only: bool,
+    },
     /// The last reference to an unlinked file gives its blocks back: that can take as long as unlinking.
     Close {
         handle: Arc<File>,
@@ -86,7 +99,8 @@ pub(crate) struct Opened {
 }
 
 impl Slow {
-    pub(crate) fn perform(self) -> Result<SlowDone, IoError> {
+    /// Does it; calls `pause` now and then where it takes long.
+    pub(crate) fn perform(self, pause: &dyn Fn()) -> Result<SlowDone, IoError> {
         match self {
             Slow::Open { path, how, direct } => open(&path, how, direct).map(SlowDone::Opened),
             Slow::Stat { path } => named(&path, "stat", stat(&path)),
@@ -102,9 +116,23 @@ impl Slow {
                 .set_len(len)
                 .map(|()| SlowDone::Outcome(Outcome::Done))
                 .map_err(|error| IoError::from_std(&error, "truncate", &*name)),
-            Slow::Prepare { handle, name, direct, at, len, how } => prepare(&handle, direct, at, len, how)
-                .map(|()| SlowDone::Outcome(Outcome::Done))
-                .map_err(|error| IoError::from_std(&error, "prepare", &*name)),
+            Slow::Prepare { handle, name, direct, at, len, how } => {
+                prepare(&handle, direct, at, len, how, pause)
+                    .map(|()| SlowDone::Outcome(Outcome::Done))
+                    .map_err(|error| IoError::from_std(&error, "prepare", &*name))
+            }
+            Slow::Write { handle, name, at, data } => match sys::uninterrupted(|| handle.write_at(&data, at))
+            {
+                Ok(0) if !data.is_empty() => Err(IoError::from_errno(libc::ENOSPC, "write", &*name)),
+                Ok(len) => Ok(SlowDone::Outcome(Outcome::Wrote { len })),
+                Err(error) => Err(IoError::from_std(&error, "write", &*name)),
+            },
+            Slow::Sync { handle, name, data_only } => {
+                let synced = if data_only { handle.sync_data() } else { handle.sync_all() };
+                synced
+                    .map(|()| SlowDone::Outcome(Outcome::Done))
+                    .map_err(|error| IoError::from_std(&error, "sync", &*name))
+            }
             Slow::Close { handle } => {
                 drop(handle);
                 Ok(SlowDone::Closed)
@@ -189,7 +217,7 @@ fn sync_dir(path: &Path) -> io::Result<()> {
     directory.sync_all()
 }
 
-fn prepare(file: &File, direct: bool, at: u64, len: u64, how: Prepared) -> io::Result<()> {
+fn prepare(file: &File, direct: bool, at: u64, len: u64, how: Prepared, pause: &dyn Fn()) -> io::Result<()> {
     let written = match how {
         Prepared::Allocated => sys::fallocate(file, Allocate::Unwritten, at, len).transpose()?.is_some(),
         Prepared::Zeroed => {
@@ -203,12 +231,12 @@ fn prepare(file: &File, direct: bool, at: u64, len: u64, how: Prepared) -> io::R
         }
     };
     if !written {
-        write_zeros(file, direct, at, len)?;
+        write_zeros(file, direct, at, len, pause)?;
     }
     file.sync_data()
 }
 
-fn write_zeros(file: &File, direct: bool, at: u64, len: u64) -> io::Result<()> {
+fn write_zeros(file: &File, direct: bool, at: u64, len: u64, pause: &dyn Fn()) -> io::Result<()> {
     let zeros = arena::zeros().ok_or_else(|| io::Error::from_raw_os_error(libc::ENOMEM))?;
     let zeros = &zeros[..ZEROS];
     debug_assert!(!direct || (at.is_multiple_of(BLOCK) && len.is_multiple_of(BLOCK)));
@@ -219,6 +247,7 @@ fn write_zeros(file: &File, direct: bool, at: u64, len: u64) -> io::Result<()> {
             0 => return Err(io::Error::from_raw_os_error(libc::ENOSPC)),
             wrote => position += wrote as u64,
         }
+        pause();
     }
     Ok(())
 }

@@ -1,9 +1,10 @@
 //! One thread beside a ring for [`Slow`] operations. They run one after another: a ring would give each
-//! to a worker thread of its own, and a hundred of those contend for the same directory lock.
+//! to a worker thread of its own, and a hundred of those contend for the same directory lock. Writes overtake the
+//! others, also in the middle of a long preparation.
 
 use std::thread::JoinHandle;
 
-use crossbeam::channel::{Receiver, Sender, unbounded};
+use crossbeam::channel::{Receiver, Sender, select_biased, unbounded};
 
 use crate::op::{FileId, Token};
 use crate::slow::{Slow, SlowDone};
@@ -35,6 +36,8 @@ pub(crate) struct SlowLane {
 
 struct Running {
     asked: Sender<Asked>,
+    /// What overtakes.
+    writes: Sender<Asked>,
     answered: Receiver<Answered>,
     thread: JoinHandle<()>,
 }
@@ -49,7 +52,8 @@ impl SlowLane {
         self.in_flight += 1;
         let waker = &self.waker;
         let running = self.running.get_or_insert_with(|| start(waker.clone()));
-        let sent = running.asked.send(Asked { token, file, slow });
+        let way = if matches!(slow, Slow::Write { .. }) { &running.writes } else { &running.asked };
+        let sent = way.send(Asked { token, file, slow });
         assert!(sent.is_ok(), "the slow lane's thread is gone");
     }
 
@@ -67,8 +71,8 @@ impl SlowLane {
 impl Drop for SlowLane {
     /// Waits for what was asked: nothing of it may go on behind whoever opens the directory next.
     fn drop(&mut self) {
-        if let Some(Running { asked, answered, thread }) = self.running.take() {
-            drop(asked);
+        if let Some(Running { asked, writes, answered, thread }) = self.running.take() {
+            drop((asked, writes));
             drop(thread.join());
             drop(answered);
         }
@@ -77,21 +81,38 @@ impl Drop for SlowLane {
 
 fn start(waker: Waker) -> Running {
     let (asked, to_do) = unbounded::<Asked>();
+    let (writes, to_write) = unbounded::<Asked>();
     let (answers, answered) = unbounded();
     let work = move || {
-        for Asked { token, file, slow } in to_do {
-            let result = slow.perform();
-            if answers.send(Answered { token, file, result }).is_err() {
-                return;
-            }
+        let answer = |token, file, result| {
+            // Whoever asked may be gone: then nobody waits for the answer.
+            drop(answers.send(Answered { token, file, result }));
             waker.wake();
+        };
+        let overtake = || {
+            for Asked { token, file, slow } in to_write.try_iter() {
+                answer(token, file, slow.perform(&|| ()));
+            }
+        };
+        loop {
+            let next = select_biased! {
+                recv(to_write) -> next => next,
+                recv(to_do) -> next => next,
+            };
+            let Ok(Asked { token, file, slow }) = next else { break };
+            answer(token, file, slow.perform(&overtake));
+        }
+        // Both ways are closed; what was asked is done all the same.
+        overtake();
+        for Asked { token, file, slow } in to_do {
+            answer(token, file, slow.perform(&|| ()));
         }
     };
     let thread = std::thread::Builder::new()
         .name("hw-slow-lane".to_owned())
         .spawn(work)
         .expect("the system gave no thread for the slow lane");
-    Running { asked, answered, thread }
+    Running { asked, writes, answered, thread }
 }
 
 impl std::fmt::Debug for SlowLane {

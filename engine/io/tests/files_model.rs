@@ -100,7 +100,7 @@ impl Subject<'_> {
                 }
             }
             _ => {
-                self.done(Op::Sync { file, data_only: prng.one_in(2) });
+                self.done(Op::Sync { file, data_only: prng.one_in(2), urgent: true });
                 self.done(Op::Close { file });
                 let (file, len) = open(self.io, self.path, OpenHow::Write, self.direct);
                 assert_eq!(len as usize, self.model.len());

@@ -14,7 +14,7 @@ fn workers() -> usize {
 }
 
 #[test]
-fn direct_writes_into_written_space_need_no_worker() {
+fn direct_writes_and_syncs_that_nobody_waits_for_need_no_worker() {
     const WRITES: u64 = 64;
     const SIZE: u64 = 64 << 10;
     let mut io = match UringIo::new(32) {
@@ -44,14 +44,35 @@ fn direct_writes_into_written_space_need_no_worker() {
             out.iter().all(|done| matches!(done.result, Ok(Outcome::Wrote { len }) if len as u64 == SIZE))
         );
     }
+    // Beside a preparation, which holds the file, and syncs that may take their time.
+    for turn in 1..8 {
+        let (at, len) = (FilePos::new(turn * WRITES * SIZE), WRITES * SIZE);
+        io.submit(Op::Prepare { file, at, len, how: Prepared::Zeroed }, Token { owner: 0, tag: 1 });
+        for n in 0..WRITES {
+            let mut buffer = io.buffer(SIZE as usize);
+            buffer.set_len(SIZE as usize);
+            let at = FilePos::new(n * SIZE);
+            io.submit(
+                Op::Write { file, at, data: buffer.freeze(), durable: false },
+                Token { owner: 0, tag: 0 },
+            );
+        }
+        io.submit(Op::Sync { file, data_only: true, urgent: false }, Token { owner: 0, tag: 2 });
+        let mut out = Vec::new();
+        while io.in_flight() > 0 {
+            io.park(None, &mut out);
+            seen = seen.max(workers());
+        }
+        assert!(out.iter().all(|done| done.result.is_ok()));
+    }
     std::fs::remove_file(&path).unwrap();
     if !direct {
         return println!("skipped: {} is on a file system without direct I/O", path.display());
     }
-    assert_eq!(seen, 0, "worker threads were started for direct writes");
-    // A sync does need one; whatever else, there is never a second.
+    assert_eq!(seen, 0, "worker threads were started");
+    // A sync that somebody waits for does need one; whatever else, there is never a second.
     for _ in 0..3 {
-        io.submit(Op::Sync { file, data_only: true }, Token { owner: 0, tag: 0 });
+        io.submit(Op::Sync { file, data_only: true, urgent: true }, Token { owner: 0, tag: 0 });
     }
     let mut out = Vec::new();
     while io.in_flight() > 0 {

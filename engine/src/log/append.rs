@@ -208,14 +208,14 @@ impl Log {
         self.begin_epoch(epoch, first);
         let at = self.tail.end();
         self.tail.mark(at, first);
-        for part in parts {
-            self.tail.stage(part);
-        }
         let segment = self.segments.back_mut().expect("a log that serves has a segment");
-        if let Some(seal) = segment.live_mut().and_then(|live| live.seal.as_mut()) {
-            for part in parts {
-                seal.bytes(part);
-            }
+        let mut seal = segment.live_mut().and_then(|live| live.seal.as_mut());
+        for part in parts {
+            self.tail.stage(part, |piece| {
+                if let Some(seal) = &mut seal {
+                    seal.bytes(piece);
+                }
+            });
         }
         segment.push(&facts);
         self.log_end = last.plus(1);

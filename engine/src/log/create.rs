@@ -26,7 +26,7 @@ impl Log {
         // A creation that a crash cut short is begun again.
         steps.push(Step::Open { path, how: OpenHow::CreateOrEmpty, direct: self.settings.direct });
         if self.settings.preallocate == crate::Preallocate::Written {
-            steps.extend(self.first_space());
+            steps.push(self.first_space(0));
         }
         steps.push(Step::SyncDir { path: self.dir.clone() });
         if let Some(parent) = self.dir.parent().filter(|parent| !parent.as_os_str().is_empty()) {

@@ -13,6 +13,9 @@ impl Log {
     /// Submits the syncs that are due.
     pub(super) fn drive_syncs(&mut self, now: Now, io: &mut dyn Io) {
         let wanted = self.wants_sync(now);
+        // Nobody waits for what a checkpoint or a seal needs, unless appends may not run ahead of it.
+        let urgent =
+            self.is_eager() || self.settings.durability != Durability::Os || self.unsynced_limit().is_some();
         let first = self.first_live();
         for index in first..self.segments.len() {
             let written = self.written;
@@ -37,7 +40,7 @@ impl Log {
                 continue;
             }
             let token = self.flights.begin(self.owner, Flight::Sync(place));
-            io.submit(Op::Sync { file, data_only: true }, token);
+            io.submit(Op::Sync { file, data_only: true, urgent }, token);
         }
     }
 

@@ -1,14 +1,14 @@
 //! A new segment begins: when, and how without waiting.
 
 use highwater_base::{BLOCK, FilePos, Now, Offset};
-use highwater_io::{Io, OpenHow, Prepared};
+use highwater_io::{Io, OpenHow};
 
 use super::flight::Purpose;
 use super::script::Step;
 use super::{Log, State};
+use crate::LogSettings;
 use crate::layout::{FileKind, FileName, PREPARED};
-use crate::segment::{BatchFacts, Live, Name, Phase, Segment};
-use crate::{LogSettings, Preallocate};
+use crate::segment::{BatchFacts, Live, Name, Phase, Segment, first_step};
 
 /// What decides whether a segment rolls before a batch (kafka.md 3.1).
 #[derive(Clone, Copy, Debug)]
@@ -68,6 +68,7 @@ impl Log {
         active.modified_ms = now.wall.get();
         let live = active.live_mut().expect("the last segment is live");
         live.rolled = true;
+        let step = live.step;
         live.snapshot = snapshot;
         live.index.finish();
         let mut live = Live::new(place, base, interval, now.wall);
@@ -81,20 +82,16 @@ impl Log {
         } else {
             let path = self.path(FileKind::Log, base);
             let mut steps = vec![Step::Open { path, how: OpenHow::CreateNew, direct: self.settings.direct }];
-            steps.extend(self.first_space());
+            steps.push(self.first_space(step));
             self.run(Purpose::Fresh(place), steps);
         }
         self.segments.push_back(Segment::new(base, now.wall.get(), Phase::Live(Box::new(live))));
     }
 
-    /// The first preparation of a new segment's file.
-    pub(super) fn first_space(&self) -> Option<Step> {
-        let capacity = self.settings.segment_bytes.next_multiple_of(BLOCK);
-        let (len, how) = match self.settings.preallocate {
-            Preallocate::Written => (capacity, Prepared::Zeroed),
-            Preallocate::Ahead => (self.settings.limits.prepare_min_bytes.min(capacity), Prepared::Allocated),
-        };
-        Some(Step::Prepare { at: FilePos::ZERO, len: len.next_multiple_of(BLOCK), how })
+    /// The first preparation of a new segment's file, after the step of the segment before it (0: there is none).
+    pub(super) fn first_space(&self, step: u64) -> Step {
+        let (len, how) = first_step(step, &self.settings);
+        Step::Prepare { at: FilePos::ZERO, len: len.next_multiple_of(BLOCK), how }
     }
 
     /// The directory's names become durable after what was just renamed or made.
@@ -112,10 +109,11 @@ impl Log {
             && !self.is_running(&Purpose::Next)
             && self.active().live().is_some_and(|live| live.name == Name::Durable);
         if wanted {
+            let step = self.active().live().map_or(0, |live| live.step);
             let path = self.dir.join(PREPARED);
             let mut steps =
                 vec![Step::Open { path, how: OpenHow::CreateOrEmpty, direct: self.settings.direct }];
-            steps.extend(self.first_space());
+            steps.push(self.first_space(step));
             self.run(Purpose::Next, steps);
         }
     }

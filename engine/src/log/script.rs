@@ -147,7 +147,7 @@ impl Script {
                     buffer: Buffer::new(self.piece(self.done as u64, len - self.done)),
                 },
             },
-            Step::Sync => Op::Sync { file: file(), data_only: false },
+            Step::Sync => Op::Sync { file: file(), data_only: false, urgent: false },
             Step::Truncate { len } => Op::Truncate { file: file(), len: *len },
             Step::Close => Op::Close { file: file() },
             Step::Stat { path } => Op::Stat { path: path.clone() },

@@ -5,7 +5,7 @@ mod prepared;
 mod scan;
 
 pub(crate) use live::{BatchFacts, Live, Name};
-pub(crate) use prepared::{Ahead, next_step};
+pub(crate) use prepared::{Ahead, first_step, next_step};
 pub(crate) use scan::{facts_of, judge};
 
 use crate::index::{AbortedTxn, OffsetIndex, TimeIndex};

@@ -107,7 +107,7 @@ impl SimIo {
                 aligned(handle, "write", at, data.len(), data.as_ptr());
                 on_file(file, Effect::Write { file: handle.node, at: at.get(), data, durable })
             }
-            Op::Sync { file, data_only } => {
+            Op::Sync { file, data_only, .. } => {
                 self.handle(file, "sync")?;
                 Task::Sync { file, covers, data_only }
             }

@@ -15,8 +15,8 @@
 //! io.inject(Fault { at: 1, kind: FaultKind::Error(EIO), lasting: false });
 //! let open = Op::Open { path: "/log".into(), how: OpenHow::CreateNew, direct: false };
 //! let Outcome::Opened { file, .. } = blocking::run(&mut io, open)? else { unreachable!() };
-//! assert!(blocking::run(&mut io, Op::Sync { file, data_only: true }).is_err());
-//! assert!(blocking::run(&mut io, Op::Sync { file, data_only: true }).is_err()); // latched
+//! assert!(blocking::run(&mut io, Op::Sync { file, data_only: true, urgent: true }).is_err());
+//! assert!(blocking::run(&mut io, Op::Sync { file, data_only: true, urgent: true }).is_err()); // latched
 //! # Ok::<(), highwater_io::IoError>(())
 //! ```
 #![forbid(unsafe_code)]

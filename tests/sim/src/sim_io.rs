@@ -39,7 +39,7 @@ type Watch = Box<dyn FnMut(&SimDisk, Event)>;
 /// let Outcome::Opened { file, .. } = blocking::run(&mut io, open)? else { unreachable!() };
 /// let data = Slice::from(b"hello".to_vec());
 /// blocking::run(&mut io, Op::Write { file, at: FilePos::ZERO, data, durable: false })?;
-/// blocking::run(&mut io, Op::Sync { file, data_only: true })?;
+/// blocking::run(&mut io, Op::Sync { file, data_only: true, urgent: true })?;
 /// assert_eq!(io.disk().power_cut(Loss::Unsynced, 1).contents("/a"), None); // its name was not synced
 /// blocking::run(&mut io, Op::SyncDir { path: "/".into() })?;
 /// assert_eq!(io.disk().power_cut(Loss::Unsynced, 1).contents("/a").unwrap(), b"hello");

@@ -58,9 +58,10 @@ pub(crate) fn submission(trace: &mut TraceHash, op: &Op, token: Token) {
             trace.word(u64::from(*durable));
             trace.bytes(data);
         }
-        Op::Sync { file, data_only } => {
+        Op::Sync { file, data_only, urgent } => {
             trace.word(u64::from(file.0));
             trace.word(u64::from(*data_only));
+            trace.word(u64::from(*urgent));
         }
         Op::Prepare { file, at, len, .. } => {
             trace.word(u64::from(file.0));

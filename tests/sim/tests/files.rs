@@ -19,7 +19,7 @@ fn write(file: FileId, at: u64, bytes: &[u8]) -> Op {
 }
 
 fn sync(file: FileId) -> Op {
-    Op::Sync { file, data_only: true }
+    Op::Sync { file, data_only: true, urgent: true }
 }
 
 fn token(tag: u32) -> Token {

@@ -25,7 +25,7 @@ fn syncs_complete(d: &mut Driver) {
         for (data_only, durable) in [(true, false), (false, true)] {
             let wrote = d.run(Op::Write { file, at: FilePos::ZERO, data: aligned(3), durable });
             assert!(matches!(wrote, Ok(Outcome::Wrote { len }) if len == BLOCK as usize), "{wrote:?}");
-            d.done(Op::Sync { file, data_only });
+            d.done(Op::Sync { file, data_only, urgent: !data_only });
         }
         assert_eq!(d.read(file, 0, 1)[0], 3);
     }
@@ -39,8 +39,8 @@ fn all_operations(file: FileId) -> Vec<Op> {
         Op::Read { file, at: FilePos::ZERO, buffer: Buffer::new(1) },
         Op::Write { file, at: FilePos::ZERO, data: aligned(1), durable: false },
         Op::Write { file, at: FilePos::ZERO, data: aligned(1), durable: true },
-        Op::Sync { file, data_only: true },
-        Op::Sync { file, data_only: false },
+        Op::Sync { file, data_only: true, urgent: true },
+        Op::Sync { file, data_only: false, urgent: false },
         Op::Prepare { file, at: FilePos::ZERO, len: BLOCK, how: Prepared::Allocated },
         Op::Truncate { file, len: 0 },
     ]
@@ -60,7 +60,8 @@ fn failed_sync_latches(d: &mut Driver) {
         assert!(d.run(Op::Write { file, at: FilePos::ZERO, data: aligned(1), durable: false }).is_ok());
         let Some(fail) = &mut d.subject.fail_next_sync else { return };
         fail();
-        let failed = d.run(Op::Sync { file, data_only: true }).expect_err("the sync was to fail");
+        let failed =
+            d.run(Op::Sync { file, data_only: true, urgent: true }).expect_err("the sync was to fail");
         assert_eq!(failed.kind, ErrorKind::Device);
         assert_latched(d, file);
     }
@@ -79,9 +80,9 @@ fn other_files_go_on(d: &mut Driver) {
     let (bad, good) = (d.create("bad"), d.create("good"));
     let Some(fail) = &mut d.subject.fail_next_sync else { return };
     fail();
-    assert!(d.run(Op::Sync { file: bad, data_only: false }).is_err());
+    assert!(d.run(Op::Sync { file: bad, data_only: false, urgent: false }).is_err());
     d.write(good, 0, b"x");
-    d.done(Op::Sync { file: good, data_only: true });
+    d.done(Op::Sync { file: good, data_only: true, urgent: true });
     // Nor does what is opened anew at the same place know of it.
     let (again, _) = d.open("bad", OpenHow::Write, false);
     d.write(again, 0, b"x");

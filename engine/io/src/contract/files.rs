@@ -172,7 +172,7 @@ fn closed(d: &mut Driver) {
     d.done(Op::Close { file });
     let ops = [
         Op::Read { file, at: FilePos::ZERO, buffer: Buffer::new(1) },
-        Op::Sync { file, data_only: true },
+        Op::Sync { file, data_only: true, urgent: true },
         Op::Close { file },
     ];
     for op in ops {
@@ -194,7 +194,7 @@ fn close_waits(d: &mut Driver) {
         })
         .collect();
     let close = d.submit(Op::Close { file });
-    let late = d.submit(Op::Sync { file, data_only: true });
+    let late = d.submit(Op::Sync { file, data_only: true, urgent: true });
     d.settle();
     for tag in reads {
         assert!(matches!(d.wait(tag), Ok(Outcome::Read { buffer }) if buffer.filled()[0] == 5));

@@ -60,7 +60,7 @@ impl PosixIo {
         let op = match self.files.slow(op) {
             Err(op) => op,
             Ok(asked) => {
-                return Ok(asked.and_then(|(file, slow)| match slow.perform() {
+                return Ok(asked.and_then(|(file, slow)| match slow.perform(&|| ()) {
                     Ok(SlowDone::Opened(opened)) => Ok(self.files.enter(opened)),
                     Ok(SlowDone::Outcome(outcome)) => Ok(outcome),
                     Ok(SlowDone::Closed) => Ok(Outcome::Done),
@@ -94,7 +94,7 @@ impl PosixIo {
                 .and_then(|()| self.files.syncable(file))
                 .and_then(|open| open.write_durably_now(at.get(), &data))
                 .map(|len| Outcome::Wrote { len }),
-            Op::Sync { file, data_only } => {
+            Op::Sync { file, data_only, .. } => {
                 self.files.syncable(file).and_then(|open| open.sync_now(data_only)).map(|()| Outcome::Done)
             }
             Op::Close { file } => match self.files.remove(file) {

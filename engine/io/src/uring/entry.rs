@@ -151,7 +151,9 @@ impl InRing {
                 }
             }
             InRing::Write { target, at, data, durable, .. } => {
-                let flags = if *durable { libc::RWF_DSYNC } else { 0 };
+                // Where a write would have to wait, say for the file's lock while it is being prepared, one that
+                // nobody waits for comes back instead of starting a worker.
+                let flags = if *durable { libc::RWF_DSYNC } else { libc::RWF_NOWAIT };
                 let (memory, len) = (data.as_ptr(), data.len().min(MOST) as u32);
                 match mine(data.registered()) {
                     Some(index) => to!(*target, |fd| {

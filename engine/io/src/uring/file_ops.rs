@@ -74,7 +74,7 @@ impl UringIo {
                     Ok(Started::InRing(InRing::Sync { token, file, target, data_only: true, then }))
                 })
             }
-            Op::Sync { file, data_only } => self.files.syncable(file).map(|open| {
+            Op::Sync { file, data_only, .. } => self.files.syncable(file).map(|open| {
                 open.in_flight += 1;
                 let (target, then) = (target(file, open), AfterSync::Synced);
                 Started::InRing(InRing::Sync { token, file, target, data_only, then })
@@ -99,6 +99,19 @@ impl UringIo {
         Ok(())
     }
 
+    /// An operation that cannot be started without waiting: a plain write goes to the slow lane, which may be what holds
+    /// the file; the others to a worker.
+    fn would_block(&mut self, op: InRing) {
+        match op {
+            InRing::Write { token, file, at, data, durable: false, .. } => {
+                let open = self.files.any(file).expect("a file stays open while it is written");
+                let (handle, name) = (Arc::clone(&open.handle), Arc::clone(&open.name));
+                self.lane.submit(token, Some(file), Slow::Write { handle, name, at, data });
+            }
+            other => self.ring.start_blocking(other),
+        }
+    }
+
     /// The ring has done a file operation, or a part of it.
     pub(super) fn file_op_done(&mut self, op: InRing, result: i32) {
         if result == -libc::EINTR {
@@ -106,7 +119,7 @@ impl UringIo {
             return;
         }
         if result == -libc::EAGAIN {
-            self.ring.start_blocking(op);
+            self.would_block(op);
             return;
         }
         match op {

@@ -7,8 +7,9 @@
 //! | reads; writes to direct files; sockets | the ring | they start at once or wait for readiness, without a worker |
 //! | writes to buffered files | `pwrite` at once | ext4 hands them to workers: half the rate, 1.5 times the CPU |
 //! | durable writes to direct files | the ring, `RWF_DSYNC` | no worker; those in flight together share the device's flushes, on 16 files three times the rate of write and sync |
-//! | syncs | the ring's one worker | they block; there is no other way |
-//! | names, lengths, preparation, the last close | the slow lane, one thread | a ring would hand each to a worker of its own |
+//! | syncs that somebody waits for | the ring's one worker | they block; there is no other way |
+//! | plain direct writes that would have to wait for the file's lock | the slow lane | a ring would start a worker |
+//! | names, lengths, preparation, other syncs, the last close | the slow lane, one thread | a ring would hand each to a worker of its own |
 
 mod entry;
 mod file_ops;

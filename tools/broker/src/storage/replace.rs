@@ -94,7 +94,7 @@ impl Replace {
     fn write(&mut self, file: FileId, at: usize) -> Step {
         if at == self.bytes.len() {
             self.state = State::Syncing { file };
-            return Step::Submit(Op::Sync { file, data_only: false });
+            return Step::Submit(Op::Sync { file, data_only: false, urgent: false });
         }
         self.state = State::Writing { file, at };
         let data = self.bytes.range(at..self.bytes.len());
