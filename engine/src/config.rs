@@ -81,7 +81,7 @@ pub struct LogSettings {
     pub index_interval_bytes: u64,
     /// Largest offset or time index, in bytes; a full one rolls the segment; at least 36. Default 10 MiB.
     pub index_bytes: u64,
-    /// Records older than this many milliseconds may go; `None`: never. Default 7 days.
+    /// Records older than this many milliseconds may go; `None`: never. Default never (a broker's topics: 7 days).
     pub retention_ms: Option<u64>,
     /// The oldest segments may go while the log stays at least this many bytes; `None`: no limit. Default none.
     pub retention_bytes: Option<u64>,
@@ -122,7 +122,7 @@ impl Default for LogSettings {
             segment_ms: 7 * 24 * 3_600_000,
             index_interval_bytes: 4096,
             index_bytes: 10 << 20,
-            retention_ms: Some(7 * 24 * 3_600_000),
+            retention_ms: None,
             retention_bytes: None,
             retention_check_ms: 300_000,
             file_delete_delay_ms: 60_000,

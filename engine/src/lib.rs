@@ -7,20 +7,22 @@
 //! An [`Engine`] holds many logs by name, each on one of its threads, and gives handles that any thread may use:
 //!
 //! ```
-//! use highwater_base::Offset;
-//! use highwater_engine::batch::BatchBuilder;
-//! use highwater_engine::{Engine, EngineConfig};
+//! use highwater_engine::{Engine, EngineConfig, NewRecord, Offset};
 //! # let directory = std::env::temp_dir().join(format!("highwater-doc-{}", std::process::id()));
-//! let engine = Engine::open(EngineConfig::at(&directory))?;
-//! let orders = engine.log("orders")?;
-//! let batch = BatchBuilder::new().record(1_700_000_000_000, Some(b"id-7"), Some(b"paid")).build();
-//! let appended = orders.append(batch)?; // on stable storage when this returns
-//! let fetched = orders.read(Offset::ZERO, 1 << 20)?;
-//! assert_eq!(fetched.next, appended.end);
+//! let engine = Engine::open(EngineConfig::at(&directory))?; // recovers what a crash left
+//! let orders = engine.log("orders")?; // made if there is none
+//! let appended = orders.append_records([NewRecord::new().key("id-7").value("paid")])?;
+//! // Now it is on stable storage.
+//! for record in orders.records(Offset::ZERO, 1 << 20)? {
+//!     assert_eq!((record.key(), record.value()), (&b"id-7"[..], &b"paid"[..]));
+//! }
+//! assert_eq!(appended.end, Offset::new(1));
 //! engine.close()?; // Apache Kafka can open the directory now
 //! # std::fs::remove_dir_all(&directory).ok();
 //! # Ok::<(), highwater_engine::EngineError>(())
 //! ```
+//!
+//! `docs/EMBEDDING.md` walks through three programs on it, and says when not to use it.
 #![forbid(unsafe_code)]
 
 pub mod batch;
@@ -44,7 +46,10 @@ pub mod transactions;
 
 pub use config::{Durability, LogSettings, Preallocate, RecordCheck, SettingError};
 pub use directory::{DataDirectory, read_file, replace_file};
-pub use engine::{Engine, EngineConfig, EngineError, LogFacts, LogHandle};
+pub use engine::{
+    Engine, EngineConfig, EngineError, EngineMetrics, Follower, LogFacts, LogHandle, LogMetrics, NewRecord,
+    Notice, StoredRecord,
+};
 pub use error::{AppendError, Busy, LogFailure, OpenError, ReadError};
 pub use log::{
     AbortedTransaction, Appended, Fetched, Log, LogEvent, Lookup, OpenHint, Origin, Read, ReadId,
@@ -52,3 +57,9 @@ pub use log::{
 };
 pub use recovery::{Checkpoint, Finding, RecoveryReport, Verdict};
 pub use ticket::{Promise, Ticket};
+
+// The words of the crates below that an embedder needs, so that this crate is the only one to name.
+pub use highwater_base::{LeaderEpoch, Limits, Offset, ProducerEpoch, ProducerId, Uuid, WallMs};
+#[cfg(feature = "map")]
+pub use highwater_io::Mapping;
+pub use highwater_io::{ErrorKind, IoChoice, IoError, MemoryDisk, Slice};

@@ -112,6 +112,11 @@ impl<T> Future for Ticket<T> {
 }
 
 impl<T> Promise<T> {
+    /// Whether somebody still holds the ticket.
+    pub fn is_wanted(&self) -> bool {
+        Arc::strong_count(&self.shared) > 1
+    }
+
     /// Gives the answer.
     pub fn fulfil(self, answer: T) {
         self.shared.answer(Some(answer));
@@ -162,6 +167,14 @@ mod tests {
         let ticket = ticket.poll_now().unwrap_err();
         promise.fulfil(1);
         assert_eq!(ticket.poll_now().unwrap(), Some(1));
+    }
+
+    #[test]
+    fn a_promise_knows_whether_its_ticket_was_dropped() {
+        let (promise, ticket) = Ticket::<u8>::pair();
+        assert!(promise.is_wanted());
+        drop(ticket);
+        assert!(!promise.is_wanted());
     }
 
     #[test]

@@ -81,6 +81,7 @@ mod event;
 mod files;
 mod latch;
 mod lock;
+#[cfg(feature = "map")]
 mod map;
 mod memory;
 mod op;
@@ -104,6 +105,7 @@ pub use buffer::{Buffer, Chunk, Slice};
 pub use error::{ErrorKind, IoError};
 pub use latch::SyncFault;
 pub use lock::{FileLock, LockError, is_locked};
+#[cfg(feature = "map")]
 pub use map::Mapping;
 pub use memory::{MemoryDisk, MemoryIo};
 pub use op::{

@@ -4,7 +4,7 @@
 
 use std::thread::JoinHandle;
 
-use crossbeam::channel::{Receiver, Sender, select_biased, unbounded};
+use crossbeam_channel::{Receiver, Sender, select_biased, unbounded};
 
 use crate::op::{FileId, Token};
 use crate::slow::{Slow, SlowDone};

@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering, fence};
 use std::sync::{Arc, OnceLock};
 
-use crossbeam::queue::ArrayQueue;
+use crossbeam_queue::ArrayQueue;
 use highwater_base::Full;
 use highwater_io::Waker;
 
@@ -23,6 +23,7 @@ pub fn mailbox<M>(capacity: usize) -> (Sender<M>, Mailbox<M>) {
     let shared = Arc::new(Shared {
         queue: ArrayQueue::new(capacity),
         asleep: AtomicBool::new(false),
+        gone: AtomicBool::new(false),
         waker: OnceLock::new(),
     });
     (Sender { shared: Arc::clone(&shared) }, Mailbox { shared })
@@ -32,8 +33,17 @@ struct Shared<M> {
     queue: ArrayQueue<M>,
     /// The receiver is about to park, or parked; whoever takes this back to false must wake it.
     asleep: AtomicBool,
+    /// The receiver is gone: what waits, and what still comes, is dropped.
+    gone: AtomicBool,
     /// Set once, by the receiver's thread, before it first sleeps.
     waker: OnceLock<Waker>,
+}
+
+impl<M> Shared<M> {
+    /// Drops what waits.
+    fn forget(&self) {
+        while self.queue.pop().is_some() {}
+    }
 }
 
 /// The sending half; cheap to clone, usable from any thread.
@@ -44,12 +54,17 @@ pub struct Sender<M> {
 }
 
 impl<M> Sender<M> {
-    /// Adds a message, or gives it back if the mailbox is full. Messages of one sender arrive in order.
+    /// Adds a message, or gives it back if the mailbox is full. Messages of one sender arrive in order. A message to
+    /// a receiver that is gone is dropped.
     pub fn send(&self, message: M) -> Result<(), Full<M>> {
         self.shared.queue.push(message).map_err(Full)?;
         // Pairs with the fence in `fall_asleep`: either the receiver sees this message before it parks, or
         // this thread sees it asleep.
         fence(Ordering::SeqCst);
+        if self.shared.gone.load(Ordering::SeqCst) {
+            self.shared.forget();
+            return Ok(());
+        }
         if self.shared.asleep.load(Ordering::Relaxed)
             && self.shared.asleep.swap(false, Ordering::AcqRel)
             && let Some(waker) = self.shared.waker.get()
@@ -118,6 +133,16 @@ impl<M> Mailbox<M> {
     }
 }
 
+impl<M> Drop for Mailbox<M> {
+    /// Nobody will take what waits: dropping it tells whoever waits for an answer.
+    fn drop(&mut self) {
+        // Pairs with the fence in `send`: either the message is seen here, or the sender sees this.
+        self.shared.gone.store(true, Ordering::SeqCst);
+        fence(Ordering::SeqCst);
+        self.shared.forget();
+    }
+}
+
 impl<M> fmt::Debug for Mailbox<M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Mailbox({} waiting)", self.shared.queue.len())
@@ -173,6 +198,19 @@ mod tests {
         sender.send(3).unwrap();
         mailbox.drain(8, &mut got);
         assert_eq!(got, [1, 2, 3]);
+    }
+
+    #[test]
+    fn messages_to_a_receiver_that_is_gone_are_dropped() {
+        let (sender, mailbox) = mailbox(2);
+        let (waiting, late) = (Arc::new(()), Arc::new(()));
+        sender.send(Arc::clone(&waiting)).unwrap();
+        drop(mailbox);
+        assert_eq!(Arc::strong_count(&waiting), 1);
+        for _ in 0..3 {
+            sender.send(Arc::clone(&late)).unwrap();
+        }
+        assert_eq!(Arc::strong_count(&late), 1);
     }
 
     #[test]

@@ -4,7 +4,7 @@ use highwater_base::{LeaderEpoch, Offset, ProducerEpoch, ProducerId, WallMs};
 
 use super::header::{self, HEADER_BYTES, LOG_OVERHEAD};
 use super::record::{Headers, Record, encode_header};
-use super::{Attributes, Codec, TimestampType, compress};
+use super::{Attributes, Codec, CompressionError, CompressionFault, TimestampType, compress};
 
 /// Collects records and makes them one batch.
 ///
@@ -76,8 +76,17 @@ impl BatchBuilder {
     }
 
     /// How the records are packed.
+    ///
+    /// # Panics
+    ///
+    /// If this program was built without the codec; see [`Codec::is_compiled_in`].
     #[must_use]
     pub fn codec(mut self, codec: Codec) -> BatchBuilder {
+        assert!(
+            codec.is_compiled_in(),
+            "{}",
+            CompressionError { codec, fault: CompressionFault::NotCompiledIn }
+        );
         self.codec = codec;
         self
     }
@@ -181,7 +190,7 @@ impl BatchBuilder {
         if self.codec == Codec::None || self.count == 0 {
             out.extend_from_slice(&self.records);
         } else {
-            out.extend_from_slice(&compress(self.codec, &self.records));
+            out.extend_from_slice(&compress(self.codec, &self.records).expect("checked when it was named"));
         }
         let codec = if self.count == 0 { Codec::None } else { self.codec };
         let length = (out.len() - LOG_OVERHEAD) as i32;

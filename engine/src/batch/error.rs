@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{CompressionError, FrameError, RecordError, TimestampType};
+use super::{CompressionError, CompressionFault, FrameError, RecordError, TimestampType};
 
 /// Most faulty records named in one answer.
 pub const MOST_FAULTS: usize = 100;
@@ -155,12 +155,16 @@ impl BatchError {
         const MESSAGE_TOO_LARGE: i16 = 10;
         const RECORD_LIST_TOO_LARGE: i16 = 18;
         const INVALID_TIMESTAMP: i16 = 32;
+        const UNSUPPORTED_COMPRESSION_TYPE: i16 = 76;
         const INVALID_RECORD: i16 = 87;
         match self {
-            BatchError::Partial { .. }
-            | BatchError::Frame(_)
-            | BatchError::Checksum { .. }
-            | BatchError::Compression(_) => CORRUPT_MESSAGE,
+            BatchError::Partial { .. } | BatchError::Frame(_) | BatchError::Checksum { .. } => {
+                CORRUPT_MESSAGE
+            }
+            BatchError::Compression(CompressionError { fault: CompressionFault::NotCompiledIn, .. }) => {
+                UNSUPPORTED_COMPRESSION_TYPE
+            }
+            BatchError::Compression(_) => CORRUPT_MESSAGE,
             BatchError::TooLarge { .. } => MESSAGE_TOO_LARGE,
             BatchError::LargerThanSegment { .. } => RECORD_LIST_TOO_LARGE,
             BatchError::Timestamp { .. } | BatchError::TimestampType { .. } => INVALID_TIMESTAMP,
@@ -256,5 +260,23 @@ impl From<RecordError> for BatchError {
 impl From<CompressionError> for BatchError {
     fn from(error: CompressionError) -> BatchError {
         BatchError::Compression(error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Codec;
+    use super::*;
+
+    #[test]
+    fn a_codec_that_is_not_compiled_in_is_unsupported_not_corrupt() {
+        let error =
+            BatchError::from(CompressionError { codec: Codec::Zstd, fault: CompressionFault::NotCompiledIn });
+        assert_eq!(error.kafka_code(), 76);
+        let text = error.to_string();
+        assert_eq!(
+            text,
+            "the codec zstd is not compiled in: build with the feature \"zstd\" of highwater-engine"
+        );
     }
 }

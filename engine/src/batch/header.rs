@@ -83,6 +83,17 @@ impl Codec {
         }
     }
 
+    /// Whether this program can pack and unpack it: `none` always, the others by the feature of their name.
+    pub const fn is_compiled_in(self) -> bool {
+        match self {
+            Codec::None => true,
+            Codec::Gzip => cfg!(feature = "gzip"),
+            Codec::Snappy => cfg!(feature = "snappy"),
+            Codec::Lz4 => cfg!(feature = "lz4"),
+            Codec::Zstd => cfg!(feature = "zstd"),
+        }
+    }
+
     /// The codec with this name; `uncompressed` is none.
     pub fn named(name: &str) -> Option<Codec> {
         if name == "uncompressed" {

@@ -307,7 +307,7 @@ mod tests {
             let inner = |magic, offsets: [i64; 3]| {
                 let set: Vec<u8> =
                     offsets.iter().flat_map(|&o| message(magic, o, 0, None, Some(b"value"))).collect();
-                compress(codec, &set)
+                compress(codec, &set).unwrap()
             };
             let v0 = message(0, 12, codec.bits(), None, Some(&inner(0, [10, 11, 12])));
             assert_eq!(offsets(&v0), Ok(vec![10, 11, 12]));
@@ -320,15 +320,16 @@ mod tests {
 
     #[test]
     fn what_no_writer_makes_is_refused() {
-        let inner = message(1, 0, 1, None, Some(&compress(Codec::Gzip, b"")));
-        let nested = message(1, 5, 1, None, Some(&compress(Codec::Gzip, &inner)));
+        let inner = message(1, 0, 1, None, Some(&compress(Codec::Gzip, b"").unwrap()));
+        let nested = message(1, 5, 1, None, Some(&compress(Codec::Gzip, &inner).unwrap()));
         assert_eq!(offsets(&nested), Err(LegacyError::Nested));
         assert_eq!(
-            offsets(&message(1, 5, 1, None, Some(&compress(Codec::Gzip, b"")))),
+            offsets(&message(1, 5, 1, None, Some(&compress(Codec::Gzip, b"").unwrap()))),
             Err(LegacyError::Empty)
         );
         assert_eq!(offsets(&message(1, 5, 4, None, None)), Err(LegacyError::Codec { found: 4 }));
-        let mixed = message(1, 5, 1, None, Some(&compress(Codec::Gzip, &message(0, 0, 0, None, None))));
+        let mixed =
+            message(1, 5, 1, None, Some(&compress(Codec::Gzip, &message(0, 0, 0, None, None)).unwrap()));
         assert_eq!(offsets(&mixed), Err(LegacyError::Magic { expected: 1, found: 0 }));
     }
 }

@@ -1,10 +1,12 @@
 //! How an engine is opened.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use highwater_io::{IoChoice, MemoryDisk, MemoryIo, Park, production};
 
 use super::EngineError;
+use super::notice::{Listener, Notice};
 use crate::LogSettings;
 
 /// Directories, shards, and the settings that logs get unless they bring their own.
@@ -21,6 +23,9 @@ pub struct EngineConfig {
     pub(super) directories: Vec<PathBuf>,
     pub(super) shards: usize,
     pub(super) settings: LogSettings,
+    /// Settings of single logs, by name.
+    pub(super) own_settings: BTreeMap<String, LogSettings>,
+    pub(super) listener: Listener,
     pub(super) storage: Storage,
 }
 
@@ -40,6 +45,8 @@ impl EngineConfig {
             directories: vec![directory.as_ref().to_path_buf()],
             shards: 1,
             settings: LogSettings::default(),
+            own_settings: BTreeMap::new(),
+            listener: Listener::default(),
             storage: Storage::Files(IoChoice::Auto),
         }
     }
@@ -65,6 +72,24 @@ impl EngineConfig {
         self
     }
 
+    /// The settings of the log of this name, from its opening or making on. Settings are not stored: who gives a
+    /// log its own only later, with [`Engine::log_with`](crate::Engine::log_with), has it opened, and perhaps its old
+    /// segments dropped, by the engine's.
+    #[must_use]
+    pub fn log_settings(mut self, name: impl Into<String>, settings: LogSettings) -> EngineConfig {
+        self.own_settings.insert(name.into(), settings);
+        self
+    }
+
+    /// Who is told what happens to the logs: their names, and the [`Notice`]s of each in order. An append's notice comes
+    /// before its answer. The listener is called on the engine's threads: it must neither block nor panic, nor wait
+    /// for an answer of this engine. Default nobody.
+    #[must_use]
+    pub fn listener(mut self, told: impl Fn(&str, &Notice) + Send + Sync + 'static) -> EngineConfig {
+        self.listener = Listener::new(told);
+        self
+    }
+
     /// io_uring, plain calls, or (the default) whichever works here.
     #[must_use]
     pub fn io(mut self, choice: IoChoice) -> EngineConfig {
@@ -79,8 +104,15 @@ impl EngineConfig {
         self
     }
 
+    /// The settings of the log of this name.
+    pub(super) fn settings_of(&self, name: &str) -> LogSettings {
+        self.own_settings.get(name).copied().unwrap_or(self.settings)
+    }
+
     pub(super) fn check(&self) -> Result<(), EngineError> {
-        self.settings.check().map_err(EngineError::Setting)?;
+        for settings in self.own_settings.values().chain([&self.settings]) {
+            settings.check().map_err(EngineError::Setting)?;
+        }
         if !(1..=1024).contains(&self.shards) {
             let error =
                 crate::SettingError { setting: "shards", found: self.shards as u64, min: 1, max: 1024 };

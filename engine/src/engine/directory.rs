@@ -44,7 +44,8 @@ impl Directories {
                 let dir = directory.log_dir(partition);
                 let hint: OpenHint = directory.hint(partition);
                 let name = partition.topic.to_string();
-                found.entry(name.clone()).or_insert(PlannedLog { name, dir, hint });
+                let settings = config.settings_of(&name);
+                found.entry(name.clone()).or_insert(PlannedLog { name, dir, hint, settings });
             }
             all.push(Held { directory, logs, _lock: lock });
         }

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use highwater_io::IoError;
 
+use crate::batch::BatchError;
 use crate::{AppendError, OpenError, ReadError, SettingError};
 
 /// Why an engine or one of its logs refused something.
@@ -45,6 +46,8 @@ pub enum EngineError {
     Append(AppendError),
     /// Why nothing was read.
     Read(ReadError),
+    /// The log's batches were read, and their records cannot be: a codec that is not compiled in, an old format.
+    Records(BatchError),
     /// The engine has stopped.
     Stopped,
 }
@@ -73,6 +76,7 @@ impl fmt::Display for EngineError {
             }
             EngineError::Append(error) => error.fmt(f),
             EngineError::Read(error) => error.fmt(f),
+            EngineError::Records(error) => write!(f, "records cannot be taken out of their batch: {error}"),
             EngineError::Stopped => f.write_str("the engine has stopped"),
         }
     }

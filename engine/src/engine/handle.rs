@@ -2,48 +2,67 @@
 
 use std::sync::Arc;
 
-use highwater_base::{Offset, WallMs};
-use highwater_runtime::Sender;
+use highwater_base::{Limits, Offset, WallMs};
+use highwater_runtime::{Clock, Sender};
 
-use super::EngineError;
-use super::gate::Gate;
-use super::shard::{Message, Request};
+use super::gate::{Gate, Place};
+use super::records::pack;
+use super::shard::{Message, Reply, Request};
+use super::{EngineError, EngineMetrics, Follower, LogFacts, LogMetrics, NewRecord, StoredRecord};
 use crate::{Appended, Fetched, LogSettings, Ticket, TimestampOffset};
 
-/// A log of an [`Engine`](crate::Engine). Clone it freely; use it from any thread. Reads never wait for writes
-/// of other logs, and see what has been acknowledged, nothing more.
+/// A log of an [`Engine`](crate::Engine). Clone it freely; use it from any thread. Reads see what has been acknowledged,
+/// nothing more. Readers never wait for writers, nor writers for readers.
 ///
-/// See [`Engine`](crate::Engine) for an example.
+/// ```
+/// use highwater_engine::{Engine, EngineConfig, MemoryDisk, NewRecord, Offset};
+/// let engine = Engine::open(EngineConfig::at("data").in_memory(MemoryDisk::new()))?;
+/// let log = engine.log("events")?;
+/// let first = log.pack([NewRecord::new().key("a").value("1"), NewRecord::new().key("b").value("2")]);
+/// let second = log.pack([NewRecord::new().key("a").value("3")]);
+/// let ticket = log.start_append(first); // wait for it, poll it, or `.await` it
+/// log.append(second)?;
+/// assert_eq!(ticket.wait().unwrap()?.end, Offset::new(2));
+/// let values: Vec<_> = log.records(Offset::new(1), 1 << 20)?.into_iter().map(|r| r.value).collect();
+/// assert_eq!(values, [Some(b"2".to_vec()), Some(b"3".to_vec())]);
+/// # Ok::<(), highwater_engine::EngineError>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct LogHandle {
     name: Arc<str>,
     owner: u32,
     shard: Sender<Message>,
-    gate: Arc<Gate>,
+    ways: Arc<Ways>,
 }
 
-/// A log's figures, as of one moment.
-///
-/// ```
-/// use highwater_base::Offset;
-/// let facts = highwater_engine::LogFacts { start: Offset::ZERO, end: Offset::new(3), size_bytes: 210, segments: 1 };
-/// assert_eq!(facts.end.since(facts.start), 3);
-/// ```
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct LogFacts {
-    /// The first offset that may be read.
-    pub start: Offset,
-    /// The end of what is acknowledged, and so readable.
-    pub end: Offset,
-    /// Bytes of all segments.
-    pub size_bytes: u64,
-    /// How many segments.
-    pub segments: usize,
+/// The ways into an engine's shards, for all its handles.
+#[derive(Debug)]
+pub(super) struct Ways {
+    writers: Arc<Gate>,
+    readers: Arc<Gate>,
+    clock: Clock,
+}
+
+impl Ways {
+    /// A quarter of a mailbox for each gate leaves half of it to the engine's own messages.
+    pub(super) fn new(limits: &Limits, clock: Clock) -> Ways {
+        Ways {
+            writers: Arc::new(Gate::new(limits.mailbox / 4, limits.request_bytes)),
+            readers: Arc::new(Gate::new(limits.mailbox / 4, 0)),
+            clock,
+        }
+    }
+
+    pub(super) fn measure(&self, metrics: &mut EngineMetrics) {
+        let appends = self.writers.in_flight();
+        (metrics.appends_in_flight, metrics.append_bytes_in_flight) = (appends.requests, appends.bytes);
+        metrics.reads_in_flight = self.readers.in_flight().requests;
+    }
 }
 
 impl LogHandle {
-    pub(super) fn new(name: &str, owner: u32, shard: Sender<Message>, gate: Arc<Gate>) -> LogHandle {
-        LogHandle { name: name.into(), owner, shard, gate }
+    pub(super) fn new(name: &str, owner: u32, shard: Sender<Message>, ways: Arc<Ways>) -> LogHandle {
+        LogHandle { name: name.into(), owner, shard, ways }
     }
 
     /// The log's name.
@@ -51,78 +70,137 @@ impl LogHandle {
         &self.name
     }
 
-    /// Appends one record batch (see [`crate::batch::BatchBuilder`]) and waits until it is acknowledged: under
+    /// Appends these records as one batch, all or none, and waits like [`LogHandle::append`]. Records without a
+    /// timestamp get this moment's. At least one record, and not more than
+    /// [`LogSettings::max_message_bytes`](crate::LogSettings::max_message_bytes) of them.
+    pub fn append_records(
+        &self,
+        records: impl IntoIterator<Item = NewRecord>,
+    ) -> Result<Appended, EngineError> {
+        self.append(self.pack(records))
+    }
+
+    /// These records as one batch, for [`LogHandle::start_append`] and the others. Not compressed: for a codec, or an
+    /// idempotent producer, use [`BatchBuilder`](crate::batch::BatchBuilder).
+    pub fn pack(&self, records: impl IntoIterator<Item = NewRecord>) -> Vec<u8> {
+        pack(records, self.ways.clock.now().wall)
+    }
+
+    /// Appends one record batch and waits until it is acknowledged: under
     /// [`Durability::Each`](crate::Durability::Each), until it is on stable storage.
     pub fn append(&self, batch: Vec<u8>) -> Result<Appended, EngineError> {
         self.start_append(batch).wait().ok_or(EngineError::Stopped)?
     }
 
-    /// Like [`LogHandle::append`], without waiting: the ticket may be waited for, polled or awaited. Batches of one
-    /// thread are appended in the order of these calls.
+    /// Appends several batches, which share writes and syncs, and waits for all. Each is all or nothing, the whole is
+    /// not: the first error is returned, and others may have been appended.
+    pub fn append_all(
+        &self,
+        batches: impl IntoIterator<Item = Vec<u8>>,
+    ) -> Result<Vec<Appended>, EngineError> {
+        let tickets: Vec<_> = batches.into_iter().map(|batch| self.start_append(batch)).collect();
+        let answers: Vec<_> =
+            tickets.into_iter().map(|ticket| ticket.wait().ok_or(EngineError::Stopped)?).collect();
+        answers.into_iter().collect()
+    }
+
+    /// Like [`LogHandle::append`], without waiting for the acknowledgement: the ticket may be waited for, polled or
+    /// awaited. Batches of one thread are appended in the order of these calls. Waits while
+    /// [`Limits::request_bytes`] of appends, or a quarter of [`Limits::mailbox`], are in flight in this engine.
     pub fn start_append(&self, batch: Vec<u8>) -> Ticket<Result<Appended, EngineError>> {
-        self.ask(|reply| Request::Append { batch, reply })
+        let place = self.ways.writers.enter(batch.len());
+        self.ask(place, |reply| Request::Append { batch, reply })
     }
 
-    /// Reads whole batches from the one that holds `from`: about `max_bytes`, at least one batch if there is one.
+    /// Like [`LogHandle::start_append`], but where that would wait, the batch comes back: for tasks, which must not
+    /// block. Try again when an append in flight has been answered.
+    pub fn try_append(&self, batch: Vec<u8>) -> Result<Ticket<Result<Appended, EngineError>>, Vec<u8>> {
+        match self.ways.writers.try_enter(batch.len()) {
+            Some(place) => Ok(self.ask(place, |reply| Request::Append { batch, reply })),
+            None => Err(batch),
+        }
+    }
+
+    /// Reads whole batches from the one that holds `from`: about `max_bytes`, at least one batch if there is one. The
+    /// bytes are never copied; [`Fetched::records`] takes the records out of them.
     pub fn read(&self, from: Offset, max_bytes: usize) -> Result<Fetched, EngineError> {
-        self.ask(|reply| Request::Read { from, max_bytes, reply }).wait().ok_or(EngineError::Stopped)?
+        self.start_read(from, max_bytes).wait().ok_or(EngineError::Stopped)?
     }
 
-    /// Follows the tail: like [`LogHandle::read`], but the ticket is answered only when there is something at `from`.
-    /// The reader asks again when it has done its work, so a slow one is never flooded.
+    /// Like [`LogHandle::read`], without waiting for the disk.
+    pub fn start_read(&self, from: Offset, max_bytes: usize) -> Ticket<Result<Fetched, EngineError>> {
+        self.ask(self.ways.readers.enter(0), |reply| Request::Read { from, max_bytes, reply })
+    }
+
+    /// The records at and after `from`: about `max_bytes` of batches, at least one batch if there is one.
+    pub fn records(&self, from: Offset, max_bytes: usize) -> Result<Vec<StoredRecord>, EngineError> {
+        self.read(from, max_bytes)?.records(from).map_err(EngineError::Records)
+    }
+
+    /// Follows the tail: like [`LogHandle::start_read`], but the ticket is answered only when there is something at
+    /// `from`. The reader asks again when it has done its work, so a slow one is never flooded. At most
+    /// [`Limits::parked`] may wait at once; a ticket that is dropped waits no more.
     pub fn follow(&self, from: Offset, max_bytes: usize) -> Ticket<Result<Fetched, EngineError>> {
-        self.ask(|reply| Request::Follow { from, max_bytes, reply })
+        self.ask(self.ways.readers.enter(0), |reply| Request::Follow { from, max_bytes, reply })
+    }
+
+    /// A reader that begins at `from` and goes on where it left off.
+    pub fn follower(&self, from: Offset) -> Follower {
+        Follower::new(self.clone(), from)
     }
 
     /// The first record whose timestamp is at least `at`, if there is one.
     pub fn find_time(&self, at: WallMs) -> Result<Option<TimestampOffset>, EngineError> {
-        self.ask(|reply| Request::FindTime { at, reply }).wait().ok_or(EngineError::Stopped)?
+        self.wait_for(|reply| Request::FindTime { at, reply })
     }
 
-    /// Waits until everything acknowledged so far is on stable storage, whatever the log's durability, and says
-    /// up to where.
+    /// Waits until everything taken so far is on stable storage, whatever the log's durability, and says up to where.
     pub fn sync(&self) -> Result<Offset, EngineError> {
-        self.ask(|reply| Request::Sync { reply }).wait().ok_or(EngineError::Stopped)?
+        self.wait_for(|reply| Request::Sync { reply })
     }
 
     /// Cuts everything from the batch that holds `to` onwards; says where the log now ends.
     pub fn truncate(&self, to: Offset) -> Result<Offset, EngineError> {
-        self.ask(|reply| Request::Truncate { to, reply }).wait().ok_or(EngineError::Stopped)?
+        self.wait_for(|reply| Request::Truncate { to, reply })
     }
 
     /// Forgets everything below `to`: the log's start is raised at once, whole segments go later.
     pub fn trim(&self, to: Offset) -> Result<Offset, EngineError> {
-        self.ask(|reply| Request::Trim { to, reply }).wait().ok_or(EngineError::Stopped)?
+        self.wait_for(|reply| Request::Trim { to, reply })
     }
 
-    /// The log's figures.
+    /// The log's state.
     pub fn facts(&self) -> Result<LogFacts, EngineError> {
-        self.ask(|reply| Request::Facts { reply }).wait().ok_or(EngineError::Stopped)?
+        self.wait_for(|reply| Request::Facts { reply })
+    }
+
+    /// What went through the log since it was opened.
+    pub fn metrics(&self) -> Result<LogMetrics, EngineError> {
+        self.wait_for(|reply| Request::Metrics { reply })
     }
 
     pub(super) fn update_settings(&self, settings: LogSettings) -> Result<(), EngineError> {
-        self.ask(|reply| Request::Settings { settings: Box::new(settings), reply })
-            .wait()
-            .ok_or(EngineError::Stopped)?
+        self.wait_for(|reply| Request::Settings { settings: Box::new(settings), reply })
     }
 
     pub(super) fn delete(&self) -> Result<(), EngineError> {
-        self.ask(|reply| Request::Delete { reply }).wait().ok_or(EngineError::Stopped)?
+        self.wait_for(|reply| Request::Delete { reply })
     }
 
-    /// Sends a request once there is a place for it. A shard that is gone drops the promise, which answers the ticket.
+    fn wait_for<T>(&self, request: impl FnOnce(Reply<T>) -> Request) -> Result<T, EngineError> {
+        self.ask(self.ways.readers.enter(0), request).wait().ok_or(EngineError::Stopped)?
+    }
+
+    /// Sends a request that has its place. A shard that is gone drops the promise, which answers the ticket.
     fn ask<T>(
         &self,
-        request: impl FnOnce(super::shard::Reply<T>) -> Request,
+        place: Place,
+        request: impl FnOnce(Reply<T>) -> Request,
     ) -> Ticket<Result<T, EngineError>> {
-        let place = self.gate.enter();
         let (promise, ticket) = Ticket::pair();
-        let reply = super::shard::Reply::new(promise, place);
-        let message = Message::Request { owner: self.owner, request: request(reply) };
-        if let Err(full) = self.shard.send(message) {
-            // The gate keeps a live shard's mailbox from filling up: this shard is gone.
-            drop(full);
-        }
+        let message = Message::Request { owner: self.owner, request: request(Reply::new(promise, place)) };
+        // The gates keep the mailbox from filling up; were it full, dropping the message would answer the ticket.
+        drop(self.shard.send(message));
         ticket
     }
 }

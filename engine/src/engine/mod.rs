@@ -3,8 +3,13 @@
 mod config;
 mod directory;
 mod error;
+mod follower;
 mod gate;
 mod handle;
+mod metrics;
+mod notice;
+mod records;
+mod served;
 mod shard;
 
 use std::collections::BTreeMap;
@@ -16,30 +21,31 @@ use parking_lot::Mutex;
 
 pub use config::EngineConfig;
 pub use error::EngineError;
-pub use handle::{LogFacts, LogHandle};
+pub use follower::Follower;
+pub use handle::LogHandle;
+pub use metrics::{EngineMetrics, LogFacts, LogMetrics};
+pub use notice::Notice;
+pub use records::{NewRecord, StoredRecord};
 
 use self::directory::Directories;
-use self::gate::Gate;
+use self::handle::Ways;
 use self::shard::{EngineShard, Found, Message, OpenPlan};
-use crate::{LogSettings, Ticket};
+use crate::{LogSettings, RecoveryReport, Ticket};
 
 /// Durable logs by name, each a Kafka-format partition directory `<name>-0`. Handles may be cloned and used from
 /// any thread; each log belongs to one shard, a thread of its own with a ring of its own.
 ///
 /// ```
-/// use highwater_engine::batch::BatchBuilder;
-/// use highwater_engine::{Engine, EngineConfig};
-/// use highwater_base::Offset;
-/// # use highwater_io::MemoryDisk;
+/// use highwater_engine::{Engine, EngineConfig, NewRecord, Offset};
+/// # use highwater_engine::MemoryDisk;
 ///
 /// let config = EngineConfig::at("data"); // made if missing
 /// # let config = config.in_memory(MemoryDisk::new());
 /// let engine = Engine::open(config)?;
 /// let orders = engine.log("orders")?;
-/// let batch = BatchBuilder::new().record(1_700_000_000_000, Some(b"id-7"), Some(b"paid")).build();
-/// let appended = orders.append(batch)?; // on stable storage, by default, when this returns
-/// let read = orders.read(appended.first, 1 << 20)?;
-/// assert_eq!(read.next, appended.end);
+/// // On stable storage, by default, when this returns.
+/// let appended = orders.append_records([NewRecord::new().key("id-7").value("paid")])?;
+/// assert_eq!(orders.records(appended.first, 1 << 20)?[0].value(), b"paid");
 /// assert_eq!(orders.facts()?.end, Offset::new(1));
 /// engine.close()?;
 /// # Ok::<(), highwater_engine::EngineError>(())
@@ -49,8 +55,9 @@ pub struct Engine {
     shards: Vec<ShardThread>,
     directories: Mutex<Directories>,
     names: Mutex<BTreeMap<String, LogHandle>>,
-    settings: LogSettings,
-    gate: Arc<Gate>,
+    config: EngineConfig,
+    ways: Arc<Ways>,
+    recovered: BTreeMap<String, RecoveryReport>,
 }
 
 #[derive(Debug)]
@@ -66,7 +73,6 @@ impl Engine {
         config.check()?;
         let clock = Clock::start();
         let (directories, found) = Directories::open(&config)?;
-        let gate = Arc::new(Gate::new(config.settings.limits.mailbox / 2));
         let mut plans: Vec<OpenPlan> = (0..config.shards).map(|_| OpenPlan::default()).collect();
         for log in found {
             plans[shard_of(&log.name, config.shards)].logs.push(log);
@@ -75,10 +81,11 @@ impl Engine {
         for (index, plan) in plans.into_iter().enumerate() {
             let (sender, inbox) = mailbox(config.settings.limits.mailbox);
             let (promise, opened) = Ticket::pair();
-            let (settings, storage) = (config.settings, config.storage.clone());
+            let (limits, storage, listener) =
+                (config.settings.limits, config.storage.clone(), config.listener.clone());
             let thread = spawn(Spec::new(format!("highwater-{index}")), clock, inbox, move |now| {
-                let mut io = storage.io(settings.limits.ring_entries)?;
-                let (shard, found) = EngineShard::open(&mut *io, now, settings, plan)?;
+                let mut io = storage.io(limits.ring_entries)?;
+                let (shard, found) = EngineShard::open(&mut *io, now, listener, plan)?;
                 promise.fulfil(found);
                 Ok((io, shard))
             });
@@ -89,37 +96,55 @@ impl Engine {
             shards,
             directories: Mutex::new(directories),
             names: Mutex::new(BTreeMap::new()),
-            settings: config.settings,
-            gate,
+            ways: Arc::new(Ways::new(&config.settings.limits, clock)),
+            config,
+            recovered: BTreeMap::new(),
         };
         for (index, opened) in opening.into_iter().enumerate() {
             let Some(found) = opened.wait() else { return Err(engine.opening_failed()) };
-            for Found { name, owner } in found {
+            for Found { name, owner, report } in found {
                 let handle = engine.handle(&name, index, owner);
+                engine.recovered.insert(name.clone(), report);
                 engine.names.get_mut().insert(name, handle);
             }
         }
         Ok(engine)
     }
 
-    /// The log of this name, made if there is none, with the engine's settings. Names are Kafka's topic names:
-    /// up to 249 characters of `a-z A-Z 0-9 . _ -`.
+    /// The log of this name, made if there is none, with its settings of [`EngineConfig::log_settings`] or else the
+    /// engine's. Names are Kafka's topic names: up to 249 characters of `a-z A-Z 0-9 . _ -`.
     pub fn log(&self, name: &str) -> Result<LogHandle, EngineError> {
-        self.log_with(name, self.settings)
+        match self.known(name) {
+            Some(handle) => Ok(handle),
+            None => self.create(name, self.config.settings_of(name)),
+        }
     }
 
-    /// The log of this name, made if there is none, with settings of its own from now on. They are not stored:
-    /// give them again after the next [`Engine::open`].
+    /// The log of this name, made if there is none, with settings of its own from now on ([`LogSettings::limits`] and
+    /// [`LogSettings::direct`] only if it is made). They are not stored: name them in [`EngineConfig::log_settings`]
+    /// at the next [`Engine::open`].
     pub fn log_with(&self, name: &str, settings: LogSettings) -> Result<LogHandle, EngineError> {
         settings.check().map_err(EngineError::Setting)?;
-        let known = self.names.lock().get(name).cloned();
-        if let Some(handle) = known {
-            if settings != self.settings {
-                handle.update_settings(settings)?;
-            }
+        let handle = match self.known(name) {
+            Some(handle) => handle,
+            None => self.create(name, settings)?,
+        };
+        handle.update_settings(settings)?;
+        Ok(handle)
+    }
+
+    fn known(&self, name: &str) -> Option<LogHandle> {
+        self.names.lock().get(name).cloned()
+    }
+
+    /// Makes a log, unless another thread was quicker.
+    fn create(&self, name: &str, settings: LogSettings) -> Result<LogHandle, EngineError> {
+        // Held until the log is there: logs are made one at a time, so no directory is ever made twice.
+        let mut directories = self.directories.lock();
+        if let Some(handle) = self.known(name) {
             return Ok(handle);
         }
-        let dir = self.directories.lock().place(name)?;
+        let dir = directories.place(name)?;
         let shard = shard_of(name, self.shards.len());
         let (promise, created) = Ticket::pair();
         let message =
@@ -127,7 +152,32 @@ impl Engine {
         self.shards[shard].sender.send(message).map_err(|_| EngineError::Overloaded)?;
         let owner = created.wait().ok_or(EngineError::Stopped)??;
         let handle = self.handle(name, shard, owner);
-        Ok(self.names.lock().entry(name.to_owned()).or_insert(handle).clone())
+        self.names.lock().insert(name.to_owned(), handle.clone());
+        Ok(handle)
+    }
+
+    /// What opening each log found and did, by name; nothing of logs that were made since.
+    pub fn recovered(&self) -> &BTreeMap<String, RecoveryReport> {
+        &self.recovered
+    }
+
+    /// The engine's figures, all logs together.
+    pub fn metrics(&self) -> Result<EngineMetrics, EngineError> {
+        let mut asked = Vec::new();
+        for shard in &self.shards {
+            let (promise, answer) = Ticket::pair();
+            let message = Message::Metrics { reply: promise };
+            shard.sender.send(message).map_err(|_| EngineError::Overloaded)?;
+            asked.push(answer);
+        }
+        let mut metrics = EngineMetrics::default();
+        for answer in asked {
+            let of_shard = answer.wait().ok_or(EngineError::Stopped)?;
+            metrics.logs += of_shard.logs;
+            metrics.total.add(&of_shard.total);
+        }
+        self.ways.measure(&mut metrics);
+        Ok(metrics)
     }
 
     /// The names of all logs, sorted.
@@ -139,6 +189,8 @@ impl Engine {
 
     /// Deletes a log. Its name is free when this returns; its files go bit by bit afterwards.
     pub fn delete(&self, name: &str) -> Result<(), EngineError> {
+        // Held until the name is free, so that nobody makes it anew before.
+        let _no_log_is_made = self.directories.lock();
         let Some(handle) = self.names.lock().remove(name) else {
             return Err(EngineError::NoSuchLog { name: name.to_owned() });
         };
@@ -170,7 +222,7 @@ impl Engine {
     }
 
     fn handle(&self, name: &str, shard: usize, owner: u32) -> LogHandle {
-        LogHandle::new(name, owner, self.shards[shard].sender.clone(), Arc::clone(&self.gate))
+        LogHandle::new(name, owner, self.shards[shard].sender.clone(), Arc::clone(&self.ways))
     }
 
     /// One shard could not open its logs: end the others and find out why.

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crossbeam::channel::{Receiver, Sender, unbounded};
+use crossbeam_channel::{Receiver, Sender, unbounded};
 use highwater_base::{BrokerEpoch, Full, Limits, Prng, ProducerId};
 use highwater_control::Image;
 use highwater_engine::checkpoint_file::encode_clean_shutdown;
@@ -330,7 +330,7 @@ impl Shards {
         let mut message = message;
         while let Err(Full(back)) = self.senders[shard].send(message) {
             message = back;
-            let _waited = crossbeam::channel::after(Duration::from_millis(1)).recv();
+            let _waited = crossbeam_channel::after(Duration::from_millis(1)).recv();
         }
     }
 

@@ -1,38 +1,54 @@
 //! Packing, in the framing that Kafka's own writers use.
 
+#[cfg(any(feature = "gzip", feature = "zstd"))]
 use std::io::Write;
 
+#[cfg(feature = "lz4")]
 use twox_hash::XxHash32;
 
+#[cfg(feature = "lz4")]
 use super::lz4::{BD, FLG, FRAME_MAGIC, STORED};
+#[cfg(feature = "snappy")]
 use super::snappy::XERIAL_MAGIC;
+use super::{CompressionError, CompressionFault};
 use crate::batch::Codec;
 
+#[cfg(feature = "snappy")]
 /// Bytes of input to one snappy block, as snappy-java splits it.
 const SNAPPY_BLOCK: usize = 32 << 10;
+#[cfg(feature = "lz4")]
 /// Bytes of input to one LZ4 block, as the frame descriptor says.
 const LZ4_BLOCK: usize = 64 << 10;
+#[cfg(feature = "zstd")]
 /// Kafka's default.
 const ZSTD_LEVEL: i32 = 3;
+#[cfg(feature = "gzip")]
 /// "Unknown", as the JDK writes it.
 const GZIP_OS: u8 = 255;
 
-/// Packs `bytes` at Kafka's default level.
+/// Packs `bytes` at Kafka's default level. Fails only with [`CompressionFault::NotCompiledIn`].
 ///
 /// ```
 /// use highwater_engine::batch::{Codec, compress};
-/// assert!(compress(Codec::Zstd, &[0; 10_000]).len() < 100);
+/// assert!(compress(Codec::Zstd, &[0; 10_000]).unwrap().len() < 100);
 /// ```
-pub fn compress(codec: Codec, bytes: &[u8]) -> Vec<u8> {
+pub fn compress(codec: Codec, bytes: &[u8]) -> Result<Vec<u8>, CompressionError> {
     match codec {
-        Codec::None => bytes.to_vec(),
-        Codec::Gzip => gzip(bytes),
-        Codec::Snappy => snappy(bytes),
-        Codec::Lz4 => lz4(bytes),
-        Codec::Zstd => zstd(bytes),
+        Codec::None => Ok(bytes.to_vec()),
+        #[cfg(feature = "gzip")]
+        Codec::Gzip => Ok(gzip(bytes)),
+        #[cfg(feature = "snappy")]
+        Codec::Snappy => Ok(snappy(bytes)),
+        #[cfg(feature = "lz4")]
+        Codec::Lz4 => Ok(lz4(bytes)),
+        #[cfg(feature = "zstd")]
+        Codec::Zstd => Ok(zstd(bytes)),
+        #[allow(unreachable_patterns, reason = "with every codec compiled in")]
+        codec => Err(CompressionError { codec, fault: CompressionFault::NotCompiledIn }),
     }
 }
 
+#[cfg(feature = "gzip")]
 fn gzip(bytes: &[u8]) -> Vec<u8> {
     let mut encoder =
         flate2::GzBuilder::new().operating_system(GZIP_OS).write(Vec::new(), flate2::Compression::default());
@@ -40,6 +56,7 @@ fn gzip(bytes: &[u8]) -> Vec<u8> {
     encoder.finish().expect("a Vec takes every write")
 }
 
+#[cfg(feature = "snappy")]
 fn snappy(bytes: &[u8]) -> Vec<u8> {
     let mut out = XERIAL_MAGIC.to_vec();
     out.extend_from_slice(&1u32.to_be_bytes());
@@ -53,6 +70,7 @@ fn snappy(bytes: &[u8]) -> Vec<u8> {
     out
 }
 
+#[cfg(feature = "lz4")]
 fn lz4(bytes: &[u8]) -> Vec<u8> {
     let mut out = FRAME_MAGIC.to_le_bytes().to_vec();
     out.extend_from_slice(&[FLG, BD, (XxHash32::oneshot(0, &[FLG, BD]) >> 8) as u8]);
@@ -70,6 +88,7 @@ fn lz4(bytes: &[u8]) -> Vec<u8> {
     out
 }
 
+#[cfg(feature = "zstd")]
 fn zstd(bytes: &[u8]) -> Vec<u8> {
     // Streaming, as Kafka does: the frame names no content size.
     let mut encoder =
@@ -85,15 +104,15 @@ mod tests {
     #[test]
     fn the_frames_begin_as_kafka_s_do() {
         let text = [b'a'; 100];
-        assert_eq!(compress(Codec::Gzip, &text)[..10], [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 255]);
-        assert_eq!(compress(Codec::Lz4, &text)[..7], [4, 0x22, 0x4d, 0x18, 0x60, 0x40, 0x82]);
-        assert_eq!(compress(Codec::Zstd, &text)[..5], [0x28, 0xb5, 0x2f, 0xfd, 0]);
-        assert_eq!(compress(Codec::Snappy, &text)[..16], *b"\x82SNAPPY\0\0\0\0\x01\0\0\0\x01");
+        assert_eq!(compress(Codec::Gzip, &text).unwrap()[..10], [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 255]);
+        assert_eq!(compress(Codec::Lz4, &text).unwrap()[..7], [4, 0x22, 0x4d, 0x18, 0x60, 0x40, 0x82]);
+        assert_eq!(compress(Codec::Zstd, &text).unwrap()[..5], [0x28, 0xb5, 0x2f, 0xfd, 0]);
+        assert_eq!(compress(Codec::Snappy, &text).unwrap()[..16], *b"\x82SNAPPY\0\0\0\0\x01\0\0\0\x01");
     }
 
     #[test]
     fn a_block_that_does_not_shrink_is_stored() {
-        let packed = compress(Codec::Lz4, b"0123456789");
+        let packed = compress(Codec::Lz4, b"0123456789").unwrap();
         assert_eq!(packed[7..11], (10u32 | STORED).to_le_bytes());
         assert_eq!(packed[11..21], *b"0123456789");
     }

@@ -1,13 +1,17 @@
-//! The five codecs, both ways. Decoders are bounded: they stop at a limit of bytes given out, and never
-//! allocate what a length field merely claims.
+//! The five codecs, both ways; each but `none` behind the feature of its name. Decoders are bounded: they stop at
+//! a limit of bytes given out, and never allocate what a length field merely claims.
 
 mod encode;
+#[cfg(feature = "lz4")]
 mod lz4;
 mod recompress;
+#[cfg(feature = "snappy")]
 mod snappy;
+#[cfg(feature = "zstd")]
 mod zstandard;
 
 use std::fmt;
+#[cfg(feature = "gzip")]
 use std::io::Read;
 
 use super::Codec;
@@ -38,6 +42,7 @@ pub struct CompressionError {
 /// assert!(CompressionFault::Limit { bytes: 7 }.to_string().contains('7'));
 /// ```
 #[derive(Clone, PartialEq, Eq, Debug)]
+#[non_exhaustive]
 pub enum CompressionFault {
     /// They unpack to more than the limit.
     Limit {
@@ -46,6 +51,8 @@ pub enum CompressionFault {
     },
     /// They are not what the codec writes.
     Corrupt(String),
+    /// The operator's: this program was built without the codec.
+    NotCompiledIn,
 }
 
 impl fmt::Display for CompressionFault {
@@ -53,13 +60,21 @@ impl fmt::Display for CompressionFault {
         match self {
             CompressionFault::Limit { bytes } => write!(f, "unpacks to more than {bytes} bytes, the limit"),
             CompressionFault::Corrupt(what) => f.write_str(what),
+            CompressionFault::NotCompiledIn => f.write_str("the codec is not compiled in"),
         }
     }
 }
 
 impl fmt::Display for CompressionError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} data: {}", self.codec.name(), self.fault)
+        let codec = self.codec.name();
+        match &self.fault {
+            CompressionFault::NotCompiledIn => write!(
+                f,
+                "the codec {codec} is not compiled in: build with the feature \"{codec}\" of highwater-engine"
+            ),
+            fault => write!(f, "{codec} data: {fault}"),
+        }
     }
 }
 
@@ -69,7 +84,7 @@ impl std::error::Error for CompressionError {}
 ///
 /// ```
 /// use highwater_engine::batch::{Codec, Decoder, compress};
-/// let packed = compress(Codec::Lz4, &[7; 5000]);
+/// let packed = compress(Codec::Lz4, &[7; 5000]).unwrap();
 /// let mut out = Vec::new();
 /// Decoder::new(Codec::Lz4, &packed, 5000).read_to_end(&mut out).unwrap();
 /// assert_eq!(out, [7; 5000]);
@@ -84,10 +99,16 @@ pub struct Decoder<'a> {
 
 enum Inner<'a> {
     Plain(&'a [u8]),
+    #[cfg(feature = "gzip")]
     Gzip(Box<flate2::bufread::GzDecoder<&'a [u8]>>),
+    #[cfg(feature = "snappy")]
     Snappy(snappy::Snappy<'a>),
+    #[cfg(feature = "lz4")]
     Lz4(lz4::Lz4<'a>),
+    #[cfg(feature = "zstd")]
     Zstd(zstandard::Zstandard<'a>),
+    #[allow(dead_code, reason = "with every codec compiled in")]
+    NotCompiledIn,
     End,
 }
 
@@ -103,12 +124,19 @@ impl<'a> Decoder<'a> {
     }
 
     fn with(codec: Codec, bytes: &'a [u8], limit: u64, check_lz4_header: bool) -> Decoder<'a> {
+        let _only_for_lz4 = check_lz4_header;
         let inner = match codec {
             Codec::None => Inner::Plain(bytes),
+            #[cfg(feature = "gzip")]
             Codec::Gzip => Inner::Gzip(Box::new(flate2::bufread::GzDecoder::new(bytes))),
+            #[cfg(feature = "snappy")]
             Codec::Snappy => Inner::Snappy(snappy::Snappy::new(bytes)),
+            #[cfg(feature = "lz4")]
             Codec::Lz4 => Inner::Lz4(lz4::Lz4::new(bytes, check_lz4_header)),
+            #[cfg(feature = "zstd")]
             Codec::Zstd => Inner::Zstd(zstandard::Zstandard::new(bytes)),
+            #[allow(unreachable_patterns, reason = "with every codec compiled in")]
+            _ => Inner::NotCompiledIn,
         };
         Decoder { inner, codec, limit, left: limit }
     }
@@ -144,13 +172,14 @@ impl<'a> Decoder<'a> {
     }
 
     fn read_inner(&mut self, out: &mut [u8]) -> Result<usize, CompressionError> {
-        let result = match &mut self.inner {
+        let result: Result<usize, String> = match &mut self.inner {
             Inner::Plain(bytes) => {
                 let n = bytes.len().min(out.len());
                 out[..n].copy_from_slice(&bytes[..n]);
                 *bytes = &bytes[n..];
                 return Ok(n);
             }
+            #[cfg(feature = "gzip")]
             Inner::Gzip(decoder) => match decoder.read(out) {
                 // The end of one member: another may follow; anything else behind it is ignored, as the JDK does.
                 Ok(0) => {
@@ -163,9 +192,13 @@ impl<'a> Decoder<'a> {
                 }
                 other => other.map_err(|e| e.to_string()),
             },
+            #[cfg(feature = "snappy")]
             Inner::Snappy(decoder) => decoder.read(out),
+            #[cfg(feature = "lz4")]
             Inner::Lz4(decoder) => decoder.read(out),
+            #[cfg(feature = "zstd")]
             Inner::Zstd(decoder) => decoder.read(out),
+            Inner::NotCompiledIn => return Err(self.error(CompressionFault::NotCompiledIn)),
             Inner::End => Ok(0),
         };
         match result {
@@ -216,7 +249,7 @@ mod tests {
     fn every_codec_gives_back_what_it_took() {
         for codec in Codec::ALL {
             for sample in samples() {
-                let packed = compress(codec, &sample);
+                let packed = compress(codec, &sample).unwrap();
                 assert_eq!(unpack(codec, &packed, sample.len() as u64).unwrap(), sample, "{codec:?}");
             }
         }
@@ -225,7 +258,7 @@ mod tests {
     #[test]
     fn a_bomb_stops_at_the_limit() {
         for codec in Codec::ALL {
-            let packed = compress(codec, &vec![0; 4 << 20]);
+            let packed = compress(codec, &vec![0; 4 << 20]).unwrap();
             let error = unpack(codec, &packed, 1 << 20).unwrap_err();
             assert_eq!(error.fault, CompressionFault::Limit { bytes: 1 << 20 }, "{codec:?}");
         }
@@ -236,7 +269,7 @@ mod tests {
         let mut prng = Prng::new(5);
         let sample = &samples()[4][..3000];
         for codec in Codec::ALL {
-            let packed = compress(codec, sample);
+            let packed = compress(codec, sample).unwrap();
             for round in 0..2000 {
                 let mut damaged = packed.clone();
                 for _ in 0..=prng.below(3) {
@@ -255,8 +288,8 @@ mod tests {
 
     #[test]
     fn concatenated_gzip_members_are_one_stream_and_junk_behind_them_is_ignored() {
-        let mut packed = compress(Codec::Gzip, b"one ");
-        packed.extend(compress(Codec::Gzip, b"two"));
+        let mut packed = compress(Codec::Gzip, b"one ").unwrap();
+        packed.extend(compress(Codec::Gzip, b"two").unwrap());
         packed.extend(b"junk");
         assert_eq!(unpack(Codec::Gzip, &packed, 100).unwrap(), b"one two");
     }

@@ -28,7 +28,7 @@ pub fn recompress(batch: &[u8], codec: Codec, limit: u64) -> Result<Vec<u8>, Bat
         count += 1;
     }
     let mut out = batch[..header::HEADER_BYTES].to_vec();
-    out.extend_from_slice(&compress(codec, &plain));
+    out.extend_from_slice(&compress(codec, &plain)?);
     let length = i32::try_from(out.len() - header::LOG_OVERHEAD)
         .map_err(|_| BatchError::TooLarge { found: out.len(), limit: i32::MAX as usize })?;
     out[header::LENGTH..header::LEADER_EPOCH].copy_from_slice(&length.to_be_bytes());

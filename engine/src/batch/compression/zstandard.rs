@@ -85,15 +85,15 @@ mod tests {
 
     #[test]
     fn frames_one_after_the_other_are_one_stream() {
-        let mut packed = compress(Codec::Zstd, &[1; 5000]);
-        packed.extend(compress(Codec::Zstd, b"two"));
+        let mut packed = compress(Codec::Zstd, &[1; 5000]).unwrap();
+        packed.extend(compress(Codec::Zstd, b"two").unwrap());
         assert_eq!(unpack(&packed).unwrap(), [&[1; 5000][..], b"two"].concat());
     }
 
     #[test]
     fn a_frame_cut_anywhere_is_an_error_and_spoils_nothing_for_the_next() {
         let text: Vec<u8> = (0..9000u32).map(|i| (i.wrapping_mul(i) >> 5) as u8).collect();
-        let packed = compress(Codec::Zstd, &text);
+        let packed = compress(Codec::Zstd, &text).unwrap();
         for cut in 1..packed.len() {
             assert!(unpack(&packed[..cut]).is_err(), "cut at {cut}");
         }

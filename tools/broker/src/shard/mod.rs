@@ -12,7 +12,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crossbeam::channel::Sender;
+use crossbeam_channel::Sender;
 use highwater_base::{Limits, Mono, Now, Prng};
 use highwater_control::{BrokerState, Command, ControlError, Image};
 use highwater_io::{Completion, Io, Park};

@@ -1,0 +1,383 @@
+//! One log of a shard, and who waits for it.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+use highwater_base::{LeaderEpoch, Mono, Now, Offset};
+use highwater_io::Io;
+
+use super::notice::Listener;
+use super::shard::{LogEnd, Reply, Request};
+use super::{EngineError, LogFacts, LogMetrics, Notice};
+use crate::ticket::Promise;
+use crate::{
+    AppendError, Appended, Busy, Fetched, Log, LogEvent, LogFailure, Lookup, Origin, Read, ReadError, ReadId,
+    TimestampOffset,
+};
+
+/// One log and who waits for it.
+#[derive(Debug)]
+pub(super) struct Served {
+    name: String,
+    log: Log,
+    creating: Option<Promise<Result<u32, EngineError>>>,
+    /// Appends that found too much staged, in order.
+    held: VecDeque<(Vec<u8>, Reply<Appended>)>,
+    /// Appends that wait for their acknowledgement, in the order of their ends.
+    unacknowledged: VecDeque<Unacknowledged>,
+    syncing: VecDeque<(Offset, Reply<Offset>)>,
+    reads: BTreeMap<ReadId, Reply<Fetched>>,
+    lookups: BTreeMap<ReadId, Reply<Option<TimestampOffset>>>,
+    /// Readers at the tail, by the offset that they wait for; at most [`Limits::parked`](highwater_base::Limits).
+    followers: BTreeMap<Offset, Vec<(usize, Reply<Fetched>)>>,
+    waiting_readers: usize,
+    cutting: VecDeque<Reply<Offset>>,
+    deleting: Option<Reply<()>>,
+    closed: bool,
+    listener: Listener,
+    /// The acknowledged end that the listener was last told.
+    told: Offset,
+    no_space: bool,
+    metrics: LogMetrics,
+}
+
+/// An append that waits for its acknowledgement.
+#[derive(Debug)]
+struct Unacknowledged {
+    appended: Appended,
+    bytes: usize,
+    reply: Reply<Appended>,
+}
+
+impl Served {
+    /// A log that is open.
+    pub(super) fn opened(name: String, log: Log, listener: Listener) -> Served {
+        Served {
+            told: log.acknowledged_end(),
+            name,
+            log,
+            creating: None,
+            held: VecDeque::new(),
+            unacknowledged: VecDeque::new(),
+            syncing: VecDeque::new(),
+            reads: BTreeMap::new(),
+            lookups: BTreeMap::new(),
+            followers: BTreeMap::new(),
+            waiting_readers: 0,
+            cutting: VecDeque::new(),
+            deleting: None,
+            closed: false,
+            listener,
+            no_space: false,
+            metrics: LogMetrics::default(),
+        }
+    }
+
+    /// A log that is being made; `reply` is answered with its owner number when it is there.
+    pub(super) fn created(
+        name: String,
+        log: Log,
+        listener: Listener,
+        reply: Promise<Result<u32, EngineError>>,
+    ) -> Served {
+        Served { creating: Some(reply), ..Served::opened(name, log, listener) }
+    }
+
+    pub(super) fn log(&mut self) -> &mut Log {
+        &mut self.log
+    }
+
+    pub(super) fn is_closed(&self) -> bool {
+        self.closed
+    }
+
+    pub(super) fn metrics(&self) -> LogMetrics {
+        LogMetrics {
+            waiting_appends: self.held.len() + self.unacknowledged.len(),
+            waiting_readers: self.waiting_readers,
+            ..self.metrics
+        }
+    }
+
+    pub(super) fn end(&self) -> LogEnd {
+        LogEnd {
+            name: self.name.clone(),
+            dir: self.log.dir().to_path_buf(),
+            log_start: self.log.log_start(),
+            log_end: self.log.log_end(),
+        }
+    }
+
+    pub(super) fn log_is_gone(&self) -> bool {
+        self.closed && self.deleting.is_none() && self.name.is_empty()
+    }
+
+    pub(super) fn take_request(&mut self, now: Now, request: Request) {
+        match request {
+            Request::Append { batch, reply } => self.append(now, batch, reply),
+            Request::Read { from, max_bytes, reply } => self.read(now, from, max_bytes, reply),
+            Request::Follow { from, max_bytes, reply } => self.follow(now, from, max_bytes, reply),
+            Request::FindTime { at, reply } => match self.log.lookup_time(now, at) {
+                Ok(Lookup::Ready(found)) => reply.answer(Ok(found)),
+                Ok(Lookup::Pending(id)) => {
+                    self.lookups.insert(id, reply);
+                }
+                Err(error) => reply.answer(Err(error.into())),
+            },
+            Request::Sync { reply } => {
+                let upto = self.log.log_end();
+                self.log.want_synced(upto);
+                self.syncing.push_back((upto, reply));
+            }
+            Request::Truncate { to, reply } => {
+                self.log.truncate(to);
+                self.cutting.push_back(reply);
+            }
+            Request::Trim { to, reply } => {
+                self.log.trim(to.min(self.log.acknowledged_end()));
+                reply.answer(Ok(self.log.log_start()));
+            }
+            Request::Facts { reply } => reply.answer(Ok(self.facts())),
+            Request::Metrics { reply } => reply.answer(Ok(self.metrics())),
+            Request::Settings { settings, reply } => {
+                self.log.update_settings(*settings);
+                reply.answer(Ok(()));
+            }
+            Request::Delete { reply } => {
+                self.log.delete();
+                self.deleting = Some(reply);
+            }
+        }
+    }
+
+    fn facts(&self) -> LogFacts {
+        LogFacts {
+            start: self.log.log_start(),
+            end: self.log.acknowledged_end(),
+            synced_end: self.log.synced_end(),
+            log_end: self.log.log_end(),
+            size_bytes: self.log.size_bytes(),
+            segments: self.log.segment_count(),
+            no_space: self.no_space,
+        }
+    }
+
+    fn append(&mut self, now: Now, batch: Vec<u8>, reply: Reply<Appended>) {
+        if !self.held.is_empty() {
+            self.held.push_back((batch, reply));
+            return;
+        }
+        if let Some((batch, reply)) = self.try_append(now, batch, reply) {
+            self.held.push_back((batch, reply));
+        }
+    }
+
+    /// Appends, or gives the batch back if too much waits for the disk or the log is being made or cut.
+    fn try_append(
+        &mut self,
+        now: Now,
+        batch: Vec<u8>,
+        reply: Reply<Appended>,
+    ) -> Option<(Vec<u8>, Reply<Appended>)> {
+        match self.log.append(now, &batch, Origin::Client { leader_epoch: LeaderEpoch::ZERO }) {
+            Ok(appended) => {
+                self.unacknowledged.push_back(Unacknowledged { appended, bytes: batch.len(), reply });
+            }
+            Err(AppendError::Backpressure { .. } | AppendError::Busy(Busy::Creating | Busy::Truncating)) => {
+                return Some((batch, reply));
+            }
+            Err(error) => {
+                self.metrics.refused_batches += 1;
+                reply.answer(Err(error.into()));
+            }
+        }
+        None
+    }
+
+    /// Reads, or waits at the tail without keeping a place in the mailbox: readers that sleep must not keep
+    /// others out.
+    fn follow(&mut self, now: Now, from: Offset, max_bytes: usize, reply: Reply<Fetched>) {
+        let nothing_yet = from >= self.log.acknowledged_end() && from <= self.log.log_end();
+        if !nothing_yet || self.log.failure().is_some() {
+            return self.read(now, from, max_bytes, reply);
+        }
+        if self.waiting_readers >= self.log.settings().limits.parked {
+            self.forget_unwanted();
+        }
+        if self.waiting_readers >= self.log.settings().limits.parked {
+            return reply.answer(Err(EngineError::Overloaded));
+        }
+        self.waiting_readers += 1;
+        self.followers.entry(from).or_default().push((max_bytes, reply.leaving()));
+    }
+
+    /// Drops the readers whose tickets were dropped.
+    fn forget_unwanted(&mut self) {
+        self.followers.retain(|_, waiting| {
+            waiting.retain(|(_, reply)| reply.is_wanted());
+            !waiting.is_empty()
+        });
+        self.waiting_readers = self.followers.values().map(Vec::len).sum();
+    }
+
+    fn read(&mut self, now: Now, from: Offset, max_bytes: usize, reply: Reply<Fetched>) {
+        match self.log.read(now, from, self.log.acknowledged_end(), max_bytes) {
+            Ok(Read::Ready(fetched)) => self.answer_read(reply, Ok(fetched)),
+            Ok(Read::Pending(id)) => {
+                self.reads.insert(id, reply);
+            }
+            Err(error) => self.answer_read(reply, Err(error)),
+        }
+    }
+
+    fn answer_read(&mut self, reply: Reply<Fetched>, result: Result<Fetched, ReadError>) {
+        self.metrics.reads += 1;
+        self.metrics.read_bytes += result.as_ref().map_or(0, |fetched| fetched.len() as u64);
+        reply.answer(result.map_err(EngineError::from));
+    }
+
+    /// Alternates stepping and listening until the log has nothing more to say.
+    pub(super) fn settle(&mut self, now: Now, owner: u32, io: &mut dyn Io) -> Option<Mono> {
+        loop {
+            let deadline = self.log.step(now, io);
+            let mut anything = false;
+            while let Some(event) = self.log.poll_event() {
+                anything = true;
+                self.take_event(now, owner, event);
+            }
+            // Also without an event: a duplicate, or a sync of what is synced, has nothing to wait for.
+            if !self.ends_moved(now) && !anything {
+                // A held append is tried again when something was written; the deadline is only a net.
+                let net = (!self.held.is_empty()).then(|| now.mono.plus(Duration::from_millis(10)));
+                return deadline.into_iter().chain(net).min();
+            }
+        }
+    }
+
+    fn take_event(&mut self, now: Now, owner: u32, event: LogEvent) {
+        match event {
+            LogEvent::Ready => {
+                if let Some(reply) = self.creating.take() {
+                    reply.fulfil(Ok(owner));
+                }
+            }
+            LogEvent::ReadDone { id, result } => {
+                if let Some(reply) = self.reads.remove(&id) {
+                    self.answer_read(reply, result);
+                }
+            }
+            LogEvent::LookupDone { id, result } => {
+                if let Some(reply) = self.lookups.remove(&id) {
+                    reply.answer(result.map_err(EngineError::from));
+                }
+            }
+            LogEvent::Truncated { log_end } => {
+                self.told = self.told.min(log_end);
+                self.listener.tell(&self.name, &Notice::Truncated { end: log_end });
+                for reply in self.cutting.drain(..) {
+                    reply.answer(Ok(log_end));
+                }
+                let beyond = self.followers.split_off(&log_end.plus(1));
+                self.wake(now, beyond);
+            }
+            // `ends_moved` looks at the ends themselves, after all events.
+            LogEvent::Written(_) | LogEvent::Synced(_) => {}
+            LogEvent::Trimmed { log_start } => {
+                self.listener.tell(&self.name, &Notice::Trimmed { start: log_start });
+            }
+            LogEvent::NoSpace => {
+                self.no_space = true;
+                self.listener.tell(&self.name, &Notice::NoSpace);
+            }
+            LogEvent::SpaceReturned => {
+                self.no_space = false;
+                self.listener.tell(&self.name, &Notice::SpaceReturned);
+            }
+            LogEvent::Closed => self.closed = true,
+            LogEvent::Deleted => {
+                if let Some(reply) = self.deleting.take() {
+                    reply.answer(Ok(()));
+                }
+            }
+            LogEvent::Removed => {
+                self.name.clear();
+                self.closed = true;
+            }
+            LogEvent::Failed(failure) => self.failed(failure),
+        }
+    }
+
+    /// The log has failed for good: everyone who waits is told.
+    fn failed(&mut self, failure: LogFailure) {
+        let append = || EngineError::Append(AppendError::Failed(failure.clone()));
+        self.listener.tell(&self.name, &Notice::Failed(failure.clone()));
+        if let Some(reply) = self.creating.take() {
+            reply.fulfil(Err(append()));
+        }
+        let held = self.held.drain(..).map(|(_, reply)| reply);
+        for reply in self.unacknowledged.drain(..).map(|waiting| waiting.reply).chain(held) {
+            reply.answer(Err(append()));
+        }
+        for reply in self.syncing.drain(..).map(|(_, reply)| reply).chain(self.cutting.drain(..)) {
+            reply.answer(Err(append()));
+        }
+        for (_, reply) in std::mem::take(&mut self.followers).into_values().flatten() {
+            reply.answer(Err(EngineError::Read(ReadError::Failed(failure.clone()))));
+        }
+        self.waiting_readers = 0;
+        self.closed = true;
+    }
+
+    /// Answers who waited for what is now written or synced. Says whether that gave the log something to do.
+    fn ends_moved(&mut self, now: Now) -> bool {
+        let acknowledged = self.log.acknowledged_end();
+        self.log.set_high_watermark(acknowledged);
+        if acknowledged > self.told {
+            self.told = acknowledged;
+            self.listener.tell(&self.name, &Notice::Acknowledged { end: acknowledged });
+        }
+        while let Some(waiting) = self.unacknowledged.pop_front_if(|w| w.appended.end <= acknowledged) {
+            let Unacknowledged { appended, bytes, reply } = waiting;
+            if !appended.duplicate {
+                self.metrics.appended_batches += 1;
+                self.metrics.appended_records += appended.last.plus(1).since(appended.first) as u64;
+                self.metrics.appended_bytes += bytes as u64;
+            }
+            reply.answer(Ok(appended));
+        }
+        let synced = self.log.synced_end();
+        while let Some((upto, _)) = self.syncing.front()
+            && *upto <= synced
+        {
+            if let Some((_, reply)) = self.syncing.pop_front() {
+                reply.answer(Ok(synced));
+            }
+        }
+        let still_waiting = self.followers.split_off(&acknowledged);
+        let ready = std::mem::replace(&mut self.followers, still_waiting);
+        self.wake(now, ready);
+        self.retry_held(now) || self.log.needs_step()
+    }
+
+    /// Reads for those who waited at the tail.
+    fn wake(&mut self, now: Now, ready: BTreeMap<Offset, Vec<(usize, Reply<Fetched>)>>) {
+        for (from, waiting) in ready {
+            self.waiting_readers -= waiting.len();
+            for (max_bytes, reply) in waiting {
+                self.read(now, from, max_bytes, reply);
+            }
+        }
+    }
+
+    /// Appends what was held back, as far as it goes now; says whether that was anything.
+    fn retry_held(&mut self, now: Now) -> bool {
+        let held = self.held.len();
+        while let Some((batch, reply)) = self.held.pop_front() {
+            if let Some(back) = self.try_append(now, batch, reply) {
+                self.held.push_front(back);
+                break;
+            }
+        }
+        self.held.len() < held
+    }
+}
