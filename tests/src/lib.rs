@@ -6,5 +6,6 @@
 pub mod model;
 pub mod recover;
 pub mod rig;
+pub mod scenario;
 pub mod source;
 pub mod workload;

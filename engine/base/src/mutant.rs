@@ -1,23 +1,96 @@
 //! Rules weakened on purpose, to prove that a test can fail.
 
-/// An old or missing rule that a test switches on to see itself fail. Production code passes
-/// [`Mutant::None`]; nothing outside tests reads `HIGHWATER_MUTANT`.
-///
-/// ```
-/// use highwater_base::Mutant;
-/// assert_eq!(Mutant::named("no_sync"), Some(Mutant::NoSync));
-/// assert_eq!(Mutant::default(), Mutant::None);
-/// ```
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-#[non_exhaustive]
-pub enum Mutant {
-    /// Every rule holds.
-    #[default]
-    None,
+macro_rules! mutants {
+    ($($(#[doc = $doc:literal])+ $mutant:ident = $name:literal,)+) => {
+        /// An old or missing rule that a test switches on to see itself fail. Production code passes
+        /// [`Mutant::None`]; nothing outside tests reads `HIGHWATER_MUTANT`. `docs/FAULTS.md` says which test catches
+        /// which.
+        ///
+        /// ```
+        /// use highwater_base::Mutant;
+        /// assert_eq!(Mutant::named("no_sync"), Some(Mutant::NoSync));
+        /// assert_eq!(Mutant::default(), Mutant::None);
+        /// ```
+        #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+        #[non_exhaustive]
+        pub enum Mutant {
+            /// Every rule holds.
+            #[default]
+            None,
+            $($(#[doc = $doc])+ $mutant,)+
+        }
+
+        impl Mutant {
+            /// Every mutant and its name.
+            pub const ALL: &'static [(&'static str, Mutant)] = &[$(($name, Mutant::$mutant),)+];
+        }
+    };
+}
+
+mutants! {
     /// Syncs are claimed, not done.
-    NoSync,
+    NoSync = "no_sync",
     /// A batch's checksum is not compared.
-    NoCrc,
+    NoCrc = "no_crc",
+    /// A new segment's name counts as durable before its directory is synced (F05).
+    NamesUnsynced = "names_unsynced",
+    /// A full device ends a log for good (F12).
+    NoSpaceIsFinal = "no_space_is_final",
+    /// A failed sync counts as a good one (F13).
+    SyncErrorIgnored = "sync_error_ignored",
+    /// A wall clock that went back ends a log at its next roll (C01, KAFKA-5415).
+    ClockMustNotGoBack = "clock_must_not_go_back",
+    /// A segment takes offsets beyond the reach of its index (R53, KAFKA-5413).
+    OffsetsUnbounded = "offsets_unbounded",
+    /// A cut leaves the index entries behind it (R55, KAFKA-6492).
+    IndexStaysFull = "index_stays_full",
+    /// An empty last segment without its index means that everything is read again (R56, KAFKA-13603).
+    EmptySegmentNeedsIndex = "empty_segment_needs_index",
+    /// What an index entry says of a batch is not compared with the batch (R57).
+    IndexTrusted = "index_trusted",
+    /// The time index takes entries that run backwards (R58, KAFKA-12981).
+    TimesUnordered = "times_unordered",
+    /// The largest timestamp is found at the end of its batch (R59, KAFKA-16310).
+    MaxTimeAtBatchEnd = "max_time_at_batch_end",
+    /// A record's time may lie in the future (R60, KIP-937).
+    FutureAccepted = "future_accepted",
+    /// Retention takes what is not committed (R61, KAFKA-5634).
+    RetentionUncommitted = "retention_uncommitted",
+    /// The active segment is never too old (R62, KAFKA-15047).
+    IdleSegmentStays = "idle_segment_stays",
+    /// Segments below the log start stay where neither time nor size is a reason to go (R63, KAFKA-7400).
+    StartKeepsSegments = "start_keeps_segments",
+    /// Recovery does not rebuild the transaction index (R64).
+    TxnIndexNotRebuilt = "txn_index_not_rebuilt",
+    /// A file that is missing when it is to go ends the log (R65, KAFKA-15391).
+    MissingFileFails = "missing_file_fails",
+    /// An empty snapshot means that there are no producers (F07, R66, KAFKA-15312).
+    EmptySnapshotBelieved = "empty_snapshot_believed",
+    /// Sizes are limited for a follower too (R68, KAFKA-17375).
+    ReplicaSizeLimited = "replica_size_limited",
+    /// Settings that change while a log is made are lost (R69, KAFKA-8813).
+    SettingsLostInCreation = "settings_lost_in_creation",
+    /// A read from the middle of a segment ends by the segment's length, not by its own (R70, KAFKA-2903).
+    ReadsEndEarly = "reads_end_early",
+    /// A read whose segment was deleted before it began goes on with what is left (R71).
+    LateReadsGoOn = "late_reads_go_on",
+    /// A producer's batch counts before it is appended (R72, KAFKA-6683).
+    ProducersAhead = "producers_ahead",
+    /// Producers of an older snapshot are followed from the checkpoint on, not from where the snapshot ends (R73,
+    /// KAFKA-10832).
+    ReplayFromCheckpoint = "replay_from_checkpoint",
+    /// A follower judges sequence numbers (R74, KAFKA-6003).
+    ReplicaSequences = "replica_sequences",
+    /// After the last sequence number comes a negative one (R75, KAFKA-7692).
+    SequenceDoesNotWrap = "sequence_does_not_wrap",
+    /// A producer whose batches are gone is forgotten (R76, KAFKA-7190).
+    TrimForgetsProducers = "trim_forgets_producers",
+    /// Recovery tells producers of no batch (R77).
+    ProducersNotReplayed = "producers_not_replayed",
+    /// A marker needs a higher epoch than the one before (R82, KAFKA-19999).
+    MarkerNeedsNewerEpoch = "marker_needs_newer_epoch",
+    /// A batch of an older producer epoch is taken (R87, KAFKA-6119).
+    OldEpochAccepted = "old_epoch_accepted",
 }
 
 impl Mutant {
@@ -25,9 +98,12 @@ impl Mutant {
     pub fn named(name: &str) -> Option<Mutant> {
         match name {
             "" | "none" => Some(Mutant::None),
-            "no_sync" => Some(Mutant::NoSync),
-            "no_crc" => Some(Mutant::NoCrc),
-            _ => None,
+            _ => Mutant::ALL.iter().find(|(known, _)| *known == name).map(|(_, mutant)| *mutant),
         }
+    }
+
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        Mutant::ALL.iter().find(|(_, mutant)| *mutant == self).map_or("none", |(name, _)| *name)
     }
 }

@@ -136,7 +136,7 @@ pub fn arrival(bytes: &[u8], rules: &Rules, now: WallMs) -> Result<Arrival, Batc
     if client && header.base_offset() != Offset::ZERO {
         return Err(BatchError::BaseOffset { found: header.base_offset().get() });
     }
-    if rules.writer != Writer::Replica {
+    if rules.writer != Writer::Replica || rules.mutant == Mutant::ReplicaSizeLimited {
         if batch.size() > rules.max_message_bytes {
             return Err(BatchError::TooLarge { found: batch.size(), limit: rules.max_message_bytes });
         }
@@ -322,7 +322,10 @@ impl RecordCheck {
             base_timestamp: header.base_timestamp().get(),
             last_offset_delta: header.last_offset_delta(),
             earliest: now.get().saturating_sub(rules.timestamp_before_max_ms),
-            latest: now.get().saturating_add(rules.timestamp_after_max_ms),
+            latest: match rules.mutant {
+                Mutant::FutureAccepted => i64::MAX,
+                _ => now.get().saturating_add(rules.timestamp_after_max_ms),
+            },
             check_time: rules.timestamp_type == TimestampType::Create && rules.writer == Writer::Client,
             check_key: rules.compacted && !header.attributes().is_control(),
             max_timestamp: WallMs::NONE.get(),

@@ -1,6 +1,6 @@
 //! When a batch gets index entries: the one rule, used while appending and while recovering.
 
-use highwater_base::{FilePos, Offset, WallMs};
+use highwater_base::{FilePos, Mutant, Offset, WallMs};
 
 use super::{OffsetIndex, TimeIndex, offset_index, time_index};
 
@@ -29,6 +29,7 @@ pub struct IndexBuilder {
     /// The last offset of the batch that brought `max_timestamp`.
     max_offset: Offset,
     last_time_entry: i64,
+    mutant: Mutant,
     offsets: Vec<u8>,
     times: Vec<u8>,
 }
@@ -43,9 +44,16 @@ impl IndexBuilder {
             max_timestamp: WallMs::NONE.get(),
             max_offset: base,
             last_time_entry: WallMs::NONE.get(),
+            mutant: Mutant::None,
             offsets: Vec::new(),
             times: Vec::new(),
         }
+    }
+
+    /// With a rule weakened by a test.
+    pub(crate) fn weakened(mut self, mutant: Mutant) -> IndexBuilder {
+        self.mutant = mutant;
+        self
     }
 
     /// Goes on from the files of a segment that is opened again; unused slots are dropped, and so is a
@@ -71,6 +79,10 @@ impl IndexBuilder {
         let entry = entry.filter(|_| self.since_entry > self.interval);
         if let Some((relative, position)) = entry {
             offset_index::encode(&mut self.offsets, relative, position);
+            if self.mutant == Mutant::TimesUnordered {
+                self.last_time_entry = i64::MIN;
+                (self.max_timestamp, self.max_offset) = (max_timestamp.get(), last);
+            }
             self.push_time();
             self.since_entry = 0;
         }

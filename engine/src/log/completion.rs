@@ -1,7 +1,7 @@
 //! What came back from the disk, taken to where it belongs.
 
-use highwater_base::Now;
-use highwater_io::{Completion, Io, Outcome};
+use highwater_base::{Mutant, Now};
+use highwater_io::{Completion, ErrorKind, Io, Outcome};
 
 use super::flight::{Flight, Purpose};
 use super::script::{Progress, Script};
@@ -27,6 +27,14 @@ impl Log {
     fn script_step_done(&mut self, now: Now, slot: usize, result: Result<Outcome, highwater_io::IoError>) {
         let running = self.scripts[slot].as_mut().expect("a step in flight belongs to a script");
         running.submitted = false;
+        if let Err(error) = &result
+            && error.kind == ErrorKind::NotFound
+            && self.settings.mutant == Mutant::MissingFileFails
+            && matches!(running.purpose, Purpose::Rename | Purpose::Remove)
+        {
+            self.scripts[slot] = None;
+            return self.fail("retention", error.clone());
+        }
         match running.script.complete(result) {
             Progress::Next => {
                 if std::mem::take(&mut running.retries) > 0 {

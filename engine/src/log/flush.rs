@@ -83,6 +83,11 @@ impl Log {
                 self.move_ends();
                 self.unsynced_since = (self.synced_end < self.log_end).then_some(now.mono);
             }
+            Err(_) if self.settings.mutant == Mutant::SyncErrorIgnored => {
+                live.synced = live.synced.max(upto);
+                live.synced_end = live.synced_end.max(end);
+                self.move_ends();
+            }
             Err(error) => self.fail("sync", error),
         }
     }

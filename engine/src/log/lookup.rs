@@ -1,6 +1,6 @@
 //! Offsets by time.
 
-use highwater_base::{Now, Offset, WallMs};
+use highwater_base::{Mutant, Now, Offset, WallMs};
 
 use super::cold::{Job, Reader};
 use super::{Log, LogEvent, Lookup, ReadId, TimestampOffset};
@@ -92,7 +92,10 @@ impl Log {
         let wanted = |timestamp: WallMs, offset: Offset| {
             offset >= from && if exact { timestamp == at } else { timestamp >= at }
         };
-        let Some((timestamp, offset)) = first_record(&bytes, limit, wanted) else { return false };
+        let Some((timestamp, mut offset)) = first_record(&bytes, limit, wanted) else { return false };
+        if exact && self.settings.mutant == Mutant::MaxTimeAtBatchEnd {
+            offset = facts.last;
+        }
         let found = TimestampOffset { timestamp, offset, leader_epoch: facts.leader_epoch };
         self.events.push_back(LogEvent::LookupDone { id, result: Ok(Some(found)) });
         let reader = self.readers.slots[slot].as_mut().expect("a reader with a job");

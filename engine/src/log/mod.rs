@@ -37,7 +37,7 @@ pub use open::OpenHint;
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 
-use highwater_base::{LeaderEpoch, Mono, Now, Offset, ProducerId, Uuid};
+use highwater_base::{LeaderEpoch, Mono, Mutant, Now, Offset, ProducerId, Uuid};
 use highwater_io::{FileId, IoError};
 
 use crate::epochs::EpochCache;
@@ -243,7 +243,7 @@ impl Log {
             snapshots: Vec::new(),
             epochs: EpochCache::default(),
             epochs_dirty: false,
-            producers: Producers::new(settings.limits.producers),
+            producers: Producers::new(settings.limits.producers).weakened(settings.mutant),
             admitted: None,
             checkpoint: CheckpointState::default(),
             quarantine: Quarantine::default(),
@@ -308,6 +308,9 @@ impl Log {
 
     /// New settings, from the next append on. [`LogSettings::limits`] and [`LogSettings::direct`] stay as they were.
     pub fn update_settings(&mut self, settings: LogSettings) {
+        if self.settings.mutant == Mutant::SettingsLostInCreation && self.state == State::Creating {
+            return;
+        }
         let (limits, direct) = (self.settings.limits, self.settings.direct);
         self.unsynced_allowance = self.submitted.block_ceil().get() - self.synced.block_floor().get();
         self.settings = LogSettings { limits, direct, ..settings };

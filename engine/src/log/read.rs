@@ -1,6 +1,6 @@
 //! Reading: from memory at once, from the disk through a [`Reader`].
 
-use highwater_base::{FilePos, Now, Offset};
+use highwater_base::{FilePos, Mutant, Now, Offset};
 use highwater_io::Io;
 
 use super::cold::{Job, Reader, Taken};
@@ -164,7 +164,7 @@ impl Log {
                 // Waits until the log is whole again.
                 return;
             }
-            if !self.place_reader(slot) {
+            if self.refuse_late_reader(slot) || !self.place_reader(slot) {
                 return;
             }
             match self.look(slot) {
@@ -187,6 +187,22 @@ impl Log {
                 }
             }
         }
+    }
+
+    /// A fetch whose segment went before anything was taken from it is out of range, not to be led to other records.
+    fn refuse_late_reader(&mut self, slot: usize) -> bool {
+        let (log_start, log_end) = (self.log_start, self.log_end);
+        let reader = self.readers.slots[slot].as_ref().expect("a reader with a job");
+        let Some(Job::Fetch { from, taken: None, .. }) = reader.job else { return false };
+        let gone = from < log_start && self.segment_index(reader.segment).is_none();
+        if !gone || self.settings.mutant == Mutant::LateReadsGoOn {
+            return false;
+        }
+        let reader = self.readers.slots[slot].as_mut().expect("checked above");
+        reader.dead = true;
+        let job = reader.job.take().expect("checked above");
+        self.answer(job, Err(ReadError::OutOfRange { asked: from, log_start, log_end }));
+        true
     }
 
     /// Looks up where a reader begins. False if its segment's index is not in memory yet.
@@ -226,7 +242,7 @@ impl Log {
         match entry {
             Some(entry) => {
                 reader.seek(base, Some(entry.position.get()), None);
-                reader.promised = Some(entry.offset);
+                reader.promised = (self.settings.mutant != Mutant::IndexTrusted).then_some(entry.offset);
             }
             None => reader.seek(base, Some(0), Some(base)),
         }
@@ -432,10 +448,18 @@ impl Log {
         let reader = self.readers.slots[slot].as_mut().expect("a reader with a job");
         let base = reader.segment;
         let Some(Job::Fetch { id, from, taken, upto, max_bytes }) = reader.job.take() else { return true };
-        let Some(taken) = taken else {
+        let Some(mut taken) = taken else {
             self.events.push_back(LogEvent::ReadDone { id, result: Ok(Fetched::empty(from)) });
             return true;
         };
+        if self.settings.mutant == Mutant::ReadsEndEarly {
+            let size = self.segment_index(base).map_or(0, |index| self.segments[index].size);
+            taken.end = taken.end.min(size.saturating_sub(taken.start)).max(taken.start);
+            let data = self.readers.slots[slot].as_ref().and_then(|r| r.slices(taken.start, taken.end));
+            let result = Ok(Fetched { data: data.unwrap_or_default(), next: taken.next });
+            self.events.push_back(LogEvent::ReadDone { id, result });
+            return true;
+        }
         // Some of it may lie in the tail only.
         let data = reader.slices(taken.start, taken.end).or_else(|| self.slices_of_both(slot, base, taken));
         let reader = self.readers.slots[slot].as_mut().expect("a reader with a job");

@@ -1,6 +1,6 @@
 //! One segment of a recovery: walked, judged, and made whole. The only code that cuts a log because of what it found.
 
-use highwater_base::{FilePos, Offset, WallMs};
+use highwater_base::{FilePos, Mutant, Offset, WallMs};
 use highwater_io::{OpenHow, Park};
 
 use super::Log;
@@ -135,6 +135,9 @@ impl Log {
         };
         self.rewrite(io, &mut window, file, proven.min(at.0), at.0)?;
         report.scanned_bytes += window.read;
+        if self.settings.mutant == Mutant::TxnIndexNotRebuilt {
+            gathered.aborted.clear();
+        }
         let mut segment = Segment::new(base, modified_ms, Phase::Sealed(Sealed::default()));
         segment.size = at.0;
         segment.end = at.1;
@@ -175,10 +178,14 @@ impl Log {
             largest: Largest::NONE,
             first_timestamp: None,
             aborted: Vec::new(),
-            producers_from: plan.producers_from,
+            producers_from: match self.settings.mutant {
+                Mutant::ProducersNotReplayed => Offset::MAX,
+                _ => plan.producers_from,
+            },
         };
         let start = (0, base);
-        if !resumes || plan.producers_from < self.segments.back().map_or(base, |last| last.end).min(base) {
+        // Producers whose snapshot ends here or earlier are told of every batch of this segment.
+        if !resumes || plan.producers_from <= base {
             return Ok((gathered, start));
         }
         let offsets = read_file(io, &self.path(FileKind::OffsetIndex, base))?.unwrap_or_default();
@@ -209,7 +216,7 @@ impl Log {
         let Some(size) = size else { return Ok((gathered, start)) };
         let bytes = window.bytes(io, position, size)?;
         let Ok(Some(batch)) = Batch::at(bytes, 0) else { return Ok((gathered, start)) };
-        let sound = self.settings.mutant == highwater_base::Mutant::NoCrc || batch.crc_matches();
+        let sound = self.settings.mutant == Mutant::NoCrc || batch.crc_matches();
         let facts = crate::segment::facts_of(batch);
         if !sound || facts.last != entry.offset || facts.first < base {
             return Ok((gathered, start));

@@ -1,6 +1,6 @@
 //! Recovery: from the last proof to the end, batch by batch.
 
-use highwater_base::{FilePos, Now, Offset, WallMs};
+use highwater_base::{FilePos, Mutant, Now, Offset, WallMs};
 use highwater_io::{OpenHow, Park};
 
 use super::Log;
@@ -150,8 +150,12 @@ impl Log {
                     let path = self.path(FileKind::Snapshot, snapshot);
                     let bytes = read_file(io, &path)?.unwrap_or_default();
                     let expiry = self.settings.producer_expiration_ms.min(i64::MAX as u64) as i64;
-                    if self.producers.load(Snapshot::new(&bytes), now.wall, expiry).is_ok() {
-                        producers_from = snapshot;
+                    let empty = bytes.is_empty() && self.settings.mutant == Mutant::EmptySnapshotBelieved;
+                    if empty || self.producers.load(Snapshot::new(&bytes), now.wall, expiry).is_ok() {
+                        producers_from = match self.settings.mutant {
+                            Mutant::ReplayFromCheckpoint => newest,
+                            _ => snapshot,
+                        };
                         loaded = true;
                         break;
                     }
@@ -166,6 +170,13 @@ impl Log {
         let first = index_from.min(holding(producers_from));
         // A segment without its index is read, wherever it lies.
         let missing = (0..last).find(|i| !found.has(FileKind::OffsetIndex, on_disk[*i].base));
+        let mutant = self.settings.mutant;
+        let missing = match mutant {
+            Mutant::EmptySegmentNeedsIndex if !found.has(FileKind::OffsetIndex, on_disk[last].base) => {
+                Some(0)
+            }
+            _ => missing,
+        };
         let index_from = missing.map_or(index_from, |missing| index_from.min(missing));
         Ok(Plan { first: first.min(index_from), index_from, producers_from, clean: hint.clean_stop })
     }

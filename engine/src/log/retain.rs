@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use highwater_base::{Mono, Now, Offset, WallMs};
+use highwater_base::{Mono, Mutant, Now, Offset, WallMs};
 use highwater_io::{FileId, Io};
 
 use super::flight::Purpose;
@@ -72,6 +72,9 @@ impl Log {
         self.high_watermark = self.high_watermark.max(to);
         self.epochs_dirty |= self.epochs.trim_to(to);
         self.quarantine.trim(to);
+        if self.settings.mutant == Mutant::TrimForgetsProducers {
+            self.producers.forget_before(to);
+        }
         self.want_checkpoint();
     }
 
@@ -114,14 +117,21 @@ impl Log {
                 },
             })
             .collect();
+        let committed = match self.settings.mutant {
+            Mutant::RetentionUncommitted => self.log_end,
+            _ => self.high_watermark.min(self.synced_end),
+        };
         let rules = Rules {
             log_start: self.log_start,
-            committed: self.high_watermark.min(self.synced_end),
+            committed,
             retention_bytes: self.settings.retention_bytes,
             retention_ms: self.settings.retention_ms,
             now: now.wall,
         };
-        let expired = rules.expired(&candidates);
+        let expired = match self.settings.mutant {
+            Mutant::IdleSegmentStays => rules.expired(&candidates).min(candidates.len() - 1),
+            _ => rules.expired(&candidates),
+        };
         if expired == 0 {
             return;
         }
@@ -148,7 +158,11 @@ impl Log {
         let below = self.segments.partition_point(|segment| segment.base <= start).saturating_sub(1);
         let sealed = self.first_live();
         let gone = below.min(sealed);
-        if gone == 0 || self.is_running(&Purpose::Rename) {
+        let settings = &self.settings;
+        let kept = settings.mutant == Mutant::StartKeepsSegments
+            && settings.retention_ms.is_none()
+            && settings.retention_bytes.is_none();
+        if gone == 0 || kept || self.is_running(&Purpose::Rename) {
             return;
         }
         let going: Vec<Segment> = self.segments.drain(..gone).collect();

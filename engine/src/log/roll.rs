@@ -1,7 +1,7 @@
 //! A new segment begins: when, and how without waiting.
 
-use highwater_base::{BLOCK, FilePos, Now, Offset};
-use highwater_io::{Io, OpenHow};
+use highwater_base::{BLOCK, FilePos, Mutant, Now, Offset};
+use highwater_io::{ErrorKind, Io, IoError, OpenHow};
 
 use super::flight::Purpose;
 use super::script::Step;
@@ -29,7 +29,7 @@ fn is_due(facts: RollFacts, settings: &LogSettings) -> bool {
     let too_far = facts.size + facts.batch > i32::MAX as u64;
     facts.size > 0 && (too_large || too_old || too_far)
         || facts.index_full
-        || facts.relative_last > i64::from(i32::MAX)
+        || (facts.relative_last > i64::from(i32::MAX) && settings.mutant != Mutant::OffsetsUnbounded)
 }
 
 impl Log {
@@ -60,10 +60,19 @@ impl Log {
 
     /// Ends the active segment; the next one begins at `base`.
     pub(super) fn roll(&mut self, now: Now, base: Offset) {
+        if self.settings.mutant == Mutant::ProducersAhead
+            && let Some(batch) = self.admitted
+        {
+            self.producers.apply(&batch);
+        }
         let snapshot = self.producer_snapshot();
         let place = self.tail.begin_segment();
         let next = self.next.take();
         let interval = self.settings.index_interval_bytes;
+        let mutant = self.settings.mutant;
+        if mutant == Mutant::ClockMustNotGoBack && now.wall.get() < self.active().modified_ms {
+            return self.fail("roll", IoError::of(ErrorKind::Other, "roll", "the clock went back"));
+        }
         let active = self.segments.back_mut().expect("a log that serves has a segment");
         active.modified_ms = now.wall.get();
         let live = active.live_mut().expect("the last segment is live");
@@ -72,6 +81,7 @@ impl Log {
         live.snapshot = snapshot;
         live.index.finish();
         let mut live = Live::new(place, base, interval, now.wall);
+        live.index = live.index.weakened(self.settings.mutant);
         if let Some(next) = next {
             live.file = Some(next.file);
             live.prepared = next.prepared;
@@ -96,6 +106,9 @@ impl Log {
 
     /// The directory's names become durable after what was just renamed or made.
     pub(super) fn sync_names(&mut self, place: crate::tail::Place) {
+        if self.settings.mutant == Mutant::NamesUnsynced {
+            return self.name_is(place, Name::Durable);
+        }
         let path = self.dir.clone();
         self.run(Purpose::SyncNames(place), [Step::SyncDir { path }]);
     }

@@ -1,6 +1,6 @@
 //! Cutting a log's end off, and beginning it anew elsewhere. Appends wait until it is durably done.
 
-use highwater_base::{BLOCK, FilePos, Mono, Now, Offset};
+use highwater_base::{BLOCK, FilePos, Mono, Mutant, Now, Offset};
 use highwater_io::{Io, OpenHow};
 
 use super::cold::{Job, Reader};
@@ -138,7 +138,9 @@ impl Log {
             }
         };
         let first_timestamp = self.segments[at].live().and_then(|live| live.first_timestamp);
-        index.truncate(to);
+        if self.settings.mutant != Mutant::IndexStaysFull {
+            index.truncate(to);
+        }
         // The walk begins at the last index entry that stays, or earlier, where the producers' snapshot ends.
         let indexed = index.offsets().floor(to).map_or(target, |entry| entry.offset);
         let mut from = indexed;

@@ -1,6 +1,6 @@
 //! From the tail to the disk: few, large, block-aligned writes.
 
-use highwater_base::{BLOCK, FilePos, Now};
+use highwater_base::{BLOCK, FilePos, Mutant, Now};
 use highwater_io::{Buffer, ErrorKind, Io, IoError, Op, Outcome, Slice};
 
 use super::flight::{Flight, InWrite, WriteState};
@@ -99,7 +99,7 @@ impl Log {
             from,
             to,
             private,
-            durable: alone && to == end && self.settings.mutant != highwater_base::Mutant::NoSync,
+            durable: alone && to == end && self.settings.mutant != Mutant::NoSync,
         };
         let padded = end.block_ceil().since(from);
         let most = PRIVATE_BYTES.min(limits.write_bytes as u64);
@@ -192,7 +192,7 @@ impl Log {
                 self.advance_written(now);
             }
             Ok(_) => unreachable!("a write answers with what it wrote"),
-            Err(error) if is_passing(&error) => {
+            Err(error) if is_passing(&error) && self.settings.mutant != Mutant::NoSpaceIsFinal => {
                 self.writes[position].state = WriteState::Waiting;
                 self.out_of_space(now, error);
             }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use highwater_base::{Offset, ProducerId, WallMs};
+use highwater_base::{Mutant, Offset, ProducerId, WallMs};
 
 use super::{ProducerBatch, Producers};
 use crate::batch::Writer;
@@ -122,9 +122,11 @@ impl Producers {
     /// Judges a batch that is about to be appended; changes nothing. Replicated batches are never refused: their
     /// leader has judged.
     pub fn check(&self, batch: &ProducerBatch, writer: Writer) -> Result<Admission, ProducerError> {
-        let Some(entry) = self.get(batch.producer_id).filter(|_| writer != Writer::Replica) else {
+        let judged = writer != Writer::Replica || self.mutant == Mutant::ReplicaSequences;
+        let Some(entry) = self.get(batch.producer_id).filter(|_| judged) else {
             return Ok(Admission::Append);
         };
+        let client = writer == Writer::Client || self.mutant == Mutant::ReplicaSequences;
         let producer = batch.producer_id;
         let same_epoch = batch.epoch == entry.epoch();
         if writer == Writer::Client && same_epoch && batch.marker.is_none() {
@@ -139,11 +141,15 @@ impl Producers {
                 });
             }
         }
-        if batch.epoch < entry.epoch() {
+        if batch.epoch < entry.epoch() && self.mutant != Mutant::OldEpochAccepted {
             let (expected, found) = (entry.epoch().get(), batch.epoch.get());
             return Err(ProducerError::Fenced { producer, expected, found });
         }
         if let Some(marker) = batch.marker {
+            if same_epoch && self.mutant == Mutant::MarkerNeedsNewerEpoch {
+                let (expected, found) = (entry.epoch().get() + 1, batch.epoch.get());
+                return Err(ProducerError::Fenced { producer, expected, found });
+            }
             if marker.coordinator_epoch < entry.coordinator_epoch() {
                 let (expected, found) = (entry.coordinator_epoch(), marker.coordinator_epoch);
                 return Err(ProducerError::Coordinator { producer, expected, found });
@@ -151,9 +157,15 @@ impl Producers {
             return Ok(Admission::Append);
         }
         // Without an epoch nothing is known (its records are gone): any sequence may follow.
-        if writer == Writer::Client && entry.epoch().is_some() {
-            let in_sequence =
-                if same_epoch { entry.is_next(batch.base_sequence) } else { batch.base_sequence == 0 };
+        if client && entry.epoch().is_some() {
+            let in_sequence = match self.mutant {
+                Mutant::OldEpochAccepted if !same_epoch => true,
+                Mutant::SequenceDoesNotWrap if same_epoch => {
+                    batch.base_sequence == entry.last_sequence().wrapping_add(1)
+                }
+                _ if same_epoch => entry.is_next(batch.base_sequence),
+                _ => batch.base_sequence == 0,
+            };
             if !in_sequence {
                 let expected =
                     if same_epoch { crate::batch::add_sequence(entry.last_sequence(), 1) } else { 0 };

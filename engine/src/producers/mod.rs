@@ -10,7 +10,7 @@ mod snapshot;
 
 use std::collections::BTreeMap;
 
-use highwater_base::{Offset, ProducerId, WallMs};
+use highwater_base::{Mutant, Offset, ProducerId, WallMs};
 
 use crate::index::AbortedTxn;
 use crate::transactions::Transactions;
@@ -42,12 +42,24 @@ pub struct Producers {
     entries: BTreeMap<ProducerId, ProducerEntry>,
     transactions: Transactions,
     limit: usize,
+    mutant: Mutant,
 }
 
 impl Producers {
     /// None yet; at most `limit` are remembered (the longest idle ones are forgotten first).
     pub const fn new(limit: usize) -> Producers {
-        Producers { entries: BTreeMap::new(), transactions: Transactions::new(), limit }
+        Producers { entries: BTreeMap::new(), transactions: Transactions::new(), limit, mutant: Mutant::None }
+    }
+
+    /// With a rule weakened by a test.
+    pub(crate) const fn weakened(mut self, mutant: Mutant) -> Producers {
+        self.mutant = mutant;
+        self
+    }
+
+    /// As Kafka once did after retention: only a mutant asks for it.
+    pub(crate) fn forget_before(&mut self, start: Offset) {
+        self.entries.retain(|_, entry| entry.batches().last().is_none_or(|last| last.last_offset >= start));
     }
 
     /// What is known of one producer.
@@ -329,6 +341,17 @@ mod tests {
         assert_eq!(producers.expire(WallMs::new(200), 100), 0);
         assert_eq!(producers.expire(WallMs::new(201), 100), 1);
         assert!(producers.get(ProducerId::new(2)).is_some());
+    }
+
+    /// KAFKA-6003: a follower that forgot a producer gets sequence 57; its leader has judged (`docs/FAULTS.md`, R74).
+    #[test]
+    fn r74_a_replicated_batch_is_never_refused() {
+        for (mutant, taken) in [(Mutant::None, true), (Mutant::ReplicaSequences, false)] {
+            let mut producers = Producers::new(10).weakened(mutant);
+            producers.apply(&data(1, 0, 0, 1, 0));
+            let judged = producers.check(&data(1, 0, 57, 1, 1), Writer::Replica);
+            assert_eq!(judged == Ok(Admission::Append), taken, "{mutant:?}");
+        }
     }
 
     #[test]
