@@ -48,6 +48,9 @@ pub struct Limits {
     pub requests_per_connection: usize,
     /// Parked produce and fetch requests of one partition. Default 16,384.
     pub parked: usize,
+    /// Partitions in all fetch sessions of one shard. Default 500,000: a session beyond is declined, and its reader
+    /// fetches without one.
+    pub fetch_session_partitions: usize,
     /// Bytes that a compressed batch may unpack to while it is validated. Default 1 GiB.
     pub decompressed_bytes: u64,
     /// Idempotent producers remembered by one log. Default 1,000,000.
@@ -78,6 +81,7 @@ impl Limits {
         request_bytes: 512 << 20,
         requests_per_connection: 64,
         parked: 16_384,
+        fetch_session_partitions: 500_000,
         decompressed_bytes: 1 << 30,
         producers: 1_000_000,
         producer_batches: 5,
@@ -104,6 +108,7 @@ impl Limits {
         request_bytes: 1 << 20,
         requests_per_connection: 4,
         parked: 8,
+        fetch_session_partitions: 16,
         decompressed_bytes: 1 << 20,
         producers: 16,
         producer_batches: 5,

@@ -249,6 +249,84 @@ def reading(b):
     say("Produce after it", b.produce("r", batch([b"x"])), b.offset("r", -3, version=8)[0])
 
 
+def sessions(b):
+    """Fetch sessions: what opens, continues and closes one, what it leaves out, and in which order its partitions come."""
+    for name in ("f", "g"):
+        b.create(name, 3)
+    one = batch([b"x"])
+    f = b.topic_id("f")
+    ids = {}
+
+    def ask(title, session, epoch, parts=(), forgotten=(), version=12, least=0, most=50 << 20, each=1 << 20):
+        """`parts`: (topic, partition, offset). Session ids are told as the first one seen, the second one seen, and so on."""
+        head = [-1] if version <= 14 else []
+        topics = [[topic, [[index, -1, offset, -1, -1, each]]] for topic, index, offset in parts]
+        answer = b.c.ask(1, version, *head, 500, least, most, 0, session, epoch, topics, [[topic, [index]] for topic, index in forgotten], "")
+        got = answer["Session"]
+        told = [(t.get("Name", "id"), p["Index"], p["Error"], p["HighWatermark"], p["LogStart"], len(bases(p["Records"] or b"")))
+                for t in answer["Topics"] for p in t["Parts"]]
+        say(f"session: {title}", answer["Error"], ids.setdefault(got, len(ids)), *told)
+        return got
+
+    ids[0] = 0
+    all_of_it = [("f", 0, 0), ("f", 1, 0), ("g", 0, 0)]
+    ask("none wanted", 0, -1, all_of_it)
+    s = ask("opened", 0, 0, all_of_it)
+    ask("nothing new", s, 1)
+    b.produce("f", one, 1)
+    ask("new records", s, 2)
+    ask("the same records again", s, 3)
+    ask("read on", s, 4, [("f", 1, 1)])
+    ask("nothing new again", s, 5, [("f", 1, 1)])
+    ask("partition added", s, 6, [("g", 1, 0), ("f", 2, 0)])
+    ask("unknown partition added", s, 7, [("g", 9, 0)])
+    ask("an error is told again", s, 8)
+    ask("forgotten", s, 9, [], [("g", 9)])
+    b.c.ask(21, 2, [["f", [[1, 1]]]], 9000)
+    ask("log start moved", s, 10)
+    ask("out of range", s, 11, [("f", 1, 77)])
+    ask("and back", s, 12, [("f", 1, 1)])
+    ask("epoch again", s, 12)
+    ask("epoch ahead", s, 20)
+    ask("epoch -5", s, -5)
+    ask("unknown session", s ^ 1, 13)
+    ask("no session, epoch 3", 0, 3)
+    ask("by topic id", s, 13, [(f, 0, 0)], version=13)
+    ask("after these errors", s, 13)
+    ask("added and forgotten at once", s, 14, [("g", 2, 0)], [("g", 2)])
+    for index in (0, 1, 2):
+        b.produce("f", one * 1, index)
+    for epoch in range(15, 19):
+        ask(f"one batch at most, {epoch}", s, epoch, [("f", 1, 1)] if epoch == 15 else [], most=1, each=1)
+    ask("full fetch of it", s, -1, [("f", 0, 0)])
+    ask("after it", s, 19)
+    s = ask("opened again", 0, 0, [("f", 0, 0)])
+    ask("all forgotten", s, 1, [], [("f", 0)])
+    ask("after that", s, 2)
+    s = ask("opened anew", 0, 0, [("f", 0, 0)])
+    t = ask("replaced", s, 0, [("f", 1, 1)])
+    ask("the old one", s, 1)
+    ask("the new one", t, 1)
+    e = ask("opened with nothing", 0, 0)
+    if e:
+        ask("nothing of nothing", e, 1)
+    u = ask("opened with unknown topic", 0, 0, [("nosuch", 0, 0), ("f", 0, 1)])
+    ask("still unknown", u, 1)
+    i = ask("opened by id", 0, 0, [(f, 0, 0), (b"\1" * 16, 0, 0)], version=13)
+    ask("continued by id", i, 1, [(f, 0, 1)], version=13)
+    ask("by name", i, 2, [("g", 0, 0)])
+    ask("continued in version 17", i, 2, version=17)
+    b.c.ask(20, 5, ["g"], 9000)
+    patiently(lambda: b.metadata([[NO_ID, "g"]])["Topics"][0]["Error"] != 0)
+    d = ask("topic deleted", 0, 0, [("g", 0, 0), ("f", 0, 1)])
+    ask("still deleted", d, 1)
+    for version in (4, 7, 9, 11):
+        part = [0] + ([-1] if version >= 9 else []) + [0] + ([-1] if version >= 5 else []) + [1 << 20]
+        more = [0, 0] if version >= 7 else []
+        answer = b.c.ask(1, version, -1, 500, 0, 1 << 20, 0, *more, [["f", [part]]], *([[]] if version >= 7 else []), *([""] if version >= 11 else []))
+        say(f"session: opened in version {version}", answer.get("Error"), bool(answer.get("Session")))
+
+
 def settings(b):
     b.create("s", configs=[["retention.ms", "60000"]])
     keys = ["retention.ms", "max.message.bytes", "flush.messages", "message.timestamp.type", "cleanup.policy", "no.such"]
@@ -309,7 +387,7 @@ def bad_frames(b):
 
 if __name__ == "__main__":
     broker = Broker(sys.argv[1])
-    for part in (api_versions, topics, produce, idempotence, reading, settings, bad_frames):
+    for part in (api_versions, topics, produce, idempotence, reading, sessions, settings, bad_frames):
         try:
             part(broker)
         except (Closed, TimeoutError, ValueError, IndexError, KeyError, TypeError, struct.error) as e:

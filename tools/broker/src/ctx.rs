@@ -7,6 +7,7 @@ use highwater_control::{Command, Image};
 
 use crate::call::PartitionCall;
 use crate::config::Settings;
+use crate::fetch_sessions::FetchSessions;
 
 /// What a handler sees of its shard while it works on one request. Indexes are those of that request: the reply
 /// to a call comes with the index that the call returned, and no index is given twice in one request.
@@ -39,6 +40,9 @@ pub(crate) trait Ctx {
 
     /// A fresh random topic id.
     fn new_topic_id(&mut self) -> Uuid;
+
+    /// The fetch sessions of this shard.
+    fn fetch_sessions(&mut self) -> &mut FetchSessions;
 
     /// Sets, or moves, this request's deadline.
     fn set_deadline(&mut self, at: Mono);

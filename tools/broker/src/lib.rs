@@ -23,6 +23,7 @@ mod config;
 mod connection;
 mod ctx;
 mod errors;
+mod fetch_sessions;
 mod handlers;
 mod log;
 mod mail;

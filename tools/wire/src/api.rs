@@ -98,10 +98,7 @@ pub const APIS: [ApiRow; 14] = [
         note: "listed from 0, though 0-2 are refused: librdkafka compresses only if it is (KAFKA-18659)",
         ..row(Api::Produce, 0, "Produce", (3, 13), 9)
     },
-    ApiRow {
-        note: "session id 0 always: every fetch is a full one",
-        ..row(Api::Fetch, 1, "Fetch", (4, 18), 12)
-    },
+    row(Api::Fetch, 1, "Fetch", (4, 18), 12),
     ApiRow {
         codec_max: 10,
         note: "no tiered storage: timestamps -5 and -6 find nothing",

@@ -24,7 +24,9 @@ use crate::header::RequestHeader;
 pub struct FetchAnswer {
     /// Error of the whole request (from version 7).
     pub error: Option<ErrorCode>,
-    /// By topic.
+    /// The fetch session, or 0 for none (from version 7).
+    pub session_id: i32,
+    /// By topic; one may come twice, with other partitions.
     pub topics: Vec<FetchTopic>,
     /// Where the leaders are that `current_leader`s name (from version 16).
     pub node_endpoints: Vec<NodeEndpoint>,
@@ -127,7 +129,7 @@ impl Default for FetchPartition {
 }
 
 /// Encodes a Fetch response as a whole frame (size, header, body) in the request's version, as pieces between
-/// which the record bytes go. Session id 0 always: every fetch is a full one (KIP-227 lets a broker decline).
+/// which the record bytes go.
 ///
 /// # Errors
 /// It is longer than a frame can be.
@@ -168,7 +170,7 @@ impl Outline {
         self.i32(0); // throttle_time_ms
         if self.version >= 7 {
             self.i16(answer.error.unwrap_or(ErrorCode::None).code());
-            self.i32(0); // session_id
+            self.i32(answer.session_id);
         }
         self.length(Some(answer.topics.len()));
         let mut number = 0;

@@ -52,7 +52,7 @@ const TAIL: &str = "
 | where | what |
 |---|---|
 | FindCoordinator, groups, transactions | not listed yet; InitProducerId with a transactional id gets INVALID_REQUEST(42), which no client retries |
-| Fetch sessions | declined with session id 0 |
+| Fetch sessions | kept by the shard of the connection: over another one a reader may be told FETCH_SESSION_ID_NOT_FOUND(70), and begins anew; declined beyond 500,000 partitions in all sessions of a shard |
 | Fetch from a follower (replica id of 0 or more) | CLUSTER_AUTHORIZATION_FAILED(31): there are no followers yet |
 | automatic creation by Metadata | waits for the topics and tells of them at once; 64 of one request, the others get LEADER_NOT_AVAILABLE(5) and are made when asked for again; never a topic of the broker's own |
 | DescribeConfigs | at most 500,000 settings in one answer, then INVALID_REQUEST(42); loggers have no levels |

@@ -37,7 +37,7 @@ fn answer() -> FetchAnswer {
         partitions: vec![partition(2), partition(3)],
     };
     let node = NodeEndpoint { id: BrokerId::new(2), host: "there".into(), port: 9093, rack: None };
-    FetchAnswer { error: None, topics: vec![first, second], node_endpoints: vec![node] }
+    FetchAnswer { error: None, session_id: 77, topics: vec![first, second], node_endpoints: vec![node] }
 }
 
 fn sent(version: i16, answer: &FetchAnswer) -> Vec<u8> {
@@ -60,7 +60,7 @@ fn every_version_is_read_back_as_it_was_meant() {
         assert_eq!(header.correlation_id, 7);
         let read = FetchResponse::decode(&mut rest, version).unwrap();
         assert!(rest.is_empty(), "{version}: {} bytes too many", rest.len());
-        assert_eq!((read.session_id, read.error_code), (0, 0));
+        assert_eq!((read.session_id, read.error_code), (if version >= 7 { 77 } else { 0 }, 0));
         for (t, topic) in read.responses.iter().enumerate() {
             if version >= 13 {
                 assert_eq!(topic.topic_id.as_bytes(), &answer().topics[t].id.bytes());

@@ -149,7 +149,7 @@ pub(crate) const BROKER: &[Definition] = &[
     d("max.connections", I, "2147483647", InEffect),
     d("max.connections.per.ip", I, "2147483647", NoEffect),
     d("max.connections.per.ip.overrides", Text, "", NoEffect),
-    d("max.incremental.fetch.session.cache.slots", I, "1000", NoEffect),
+    d("max.incremental.fetch.session.cache.slots", I, "1000", InEffect),
     d("max.request.partition.size.limit", P, "2000", NoEffect),
     d("message.max.bytes", I, "1048588", InEffect),
     n("metadata.log.dir", Text, NoEffect),

@@ -199,6 +199,11 @@ impl Settings {
         self.number("fetch.max.bytes")
     }
 
+    /// `max.incremental.fetch.session.cache.slots`: fetch sessions of all shards; 0 for none.
+    pub(crate) fn fetch_session_slots(&self) -> usize {
+        self.number("max.incremental.fetch.session.cache.slots")
+    }
+
     /// `socket.request.max.bytes`: the largest frame.
     pub(crate) fn request_max_bytes(&self) -> usize {
         self.number("socket.request.max.bytes")

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use highwater_base::{BrokerEpoch, BrokerId, Mono, Now, PartitionIndex, ProducerId, Uuid, WallMs};
+use highwater_base::{BrokerEpoch, BrokerId, Mono, Now, PartitionIndex, Prng, ProducerId, Uuid, WallMs};
 use highwater_control::{Command, Image, NewTopic, Registration, apply};
 use highwater_wire::{Api, RequestHeader};
 use kafka_protocol::messages::{RequestKind, ResponseKind};
@@ -13,6 +13,7 @@ use super::{Ctx, handle};
 use crate::call::{PartitionCall, PartitionReply};
 use crate::config::{Settings, Source};
 use crate::ctx::NodeFacts;
+use crate::fetch_sessions::FetchSessions;
 use crate::pending::{Answer, Handled, Reply};
 use crate::session::Session;
 
@@ -37,6 +38,7 @@ pub(super) struct Fake {
     producers: VecDeque<u32>,
     pub(super) forgotten: Vec<u32>,
     deadline: Option<Mono>,
+    fetch_sessions: FetchSessions,
 }
 
 const ME: BrokerId = BrokerId::new(1);
@@ -68,6 +70,7 @@ impl Fake {
             producers: VecDeque::new(),
             forgotten: Vec::new(),
             deadline: None,
+            fetch_sessions: FetchSessions::new(2, 100, Prng::new(1)),
         };
         fake.apply(&Command::RegisterBroker(Registration::new(ME, "here", 9092)));
         let epoch: BrokerEpoch = fake.image.broker(ME).unwrap().epoch;
@@ -184,6 +187,10 @@ impl Ctx for Fake {
     fn new_topic_id(&mut self) -> Uuid {
         self.next_id += 1;
         Uuid::from_halves(7, self.next_id)
+    }
+
+    fn fetch_sessions(&mut self) -> &mut FetchSessions {
+        &mut self.fetch_sessions
     }
 
     fn set_deadline(&mut self, at: Mono) {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use highwater_base::{Mono, Now, PartitionIndex, Prng, ProducerId, Uuid};
+use highwater_base::{Limits, Mono, Now, PartitionIndex, Prng, ProducerId, Uuid};
 use highwater_control::{Applied, Command, Image, PRODUCER_ID_BLOCK};
 use highwater_runtime::Timers;
 use highwater_wire::RequestHeader;
@@ -11,6 +11,7 @@ use crate::call::PartitionCall;
 use crate::config::Settings;
 use crate::ctx::{Ctx, NodeFacts};
 use crate::errors::Refusal;
+use crate::fetch_sessions::FetchSessions;
 use crate::mail::Mail;
 use crate::message::{Message, ReplyTo, RequestKey};
 use crate::pending::{Pending, Reply};
@@ -40,6 +41,7 @@ pub(crate) struct Desk {
     pub(crate) deadlines: Timers,
     /// Replies that were known at once; they reach their request as any other.
     pub(crate) replies: Vec<(RequestKey, u32, Reply)>,
+    fetch_sessions: FetchSessions,
     prng: Prng,
     ids: ProducerIds,
 }
@@ -62,8 +64,12 @@ impl Desk {
         node: NodeFacts,
         image: Arc<Image>,
         mail: Mail,
-        prng: Prng,
+        mut prng: Prng,
+        limits: &Limits,
     ) -> Desk {
+        let slots = settings.fetch_session_slots().div_ceil(mail.shards().count());
+        let sessions_prng = Prng::new(prng.next_u64());
+        let fetch_sessions = FetchSessions::new(slots, limits.fetch_session_partitions, sessions_prng);
         Desk {
             settings,
             node: Arc::new(node),
@@ -72,6 +78,7 @@ impl Desk {
             requests: Slots::new(),
             deadlines: Timers::new(),
             replies: Vec::new(),
+            fetch_sessions,
             prng,
             ids: ProducerIds::default(),
         }
@@ -202,6 +209,10 @@ impl Ctx for RequestCtx<'_> {
 
     fn new_topic_id(&mut self) -> Uuid {
         Uuid::random(&mut self.desk.prng)
+    }
+
+    fn fetch_sessions(&mut self) -> &mut FetchSessions {
+        &mut self.desk.fetch_sessions
     }
 
     fn set_deadline(&mut self, at: Mono) {

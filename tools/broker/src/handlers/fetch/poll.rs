@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use highwater_base::{LeaderEpoch, Mono, Offset, PartitionIndex, Uuid};
+use highwater_base::{Mono, Uuid};
 use highwater_replication::{Isolation, ReadDone, ReadRequest};
 use highwater_wire::ErrorCode;
 
@@ -11,25 +11,27 @@ use super::super::lookup::Target;
 use super::budget::Budget;
 use crate::call::{PartitionCall, PartitionReply};
 use crate::errors::Refusal;
+use crate::fetch_sessions::{PartitionName, SessionRequest, Wanted};
 use crate::pending::{Handled, Pending, Reply};
 
-/// A topic of the request; its partitions are the next `partitions` slots.
-pub(super) struct Topic {
-    pub(super) name: String,
-    pub(super) id: Uuid,
-    pub(super) partitions: usize,
+/// What the answer has to do with a session.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum SessionUse {
+    /// Nothing.
+    None,
+    /// It opens one.
+    Opens(SessionRequest),
+    /// It says what is new to one.
+    Continues(SessionRequest),
 }
 
-/// A partition of the request.
+/// A partition to read.
 pub(super) struct Slot {
-    pub(super) index: PartitionIndex,
+    pub(super) name: PartitionName,
+    pub(super) wanted: Wanted,
     /// The topic's id, if the topic is known.
     pub(super) topic: Option<Uuid>,
     target: Option<Target>,
-    from: Offset,
-    max_bytes: usize,
-    current: LeaderEpoch,
-    last_fetched: LeaderEpoch,
     /// It was asked to say when there is more, and has not yet.
     awaited: bool,
     pub(super) state: State,
@@ -83,7 +85,7 @@ pub(super) struct Poll {
     pub(super) isolation: Isolation,
     min_bytes: usize,
     deadline: Mono,
-    pub(super) topics: Vec<Topic>,
+    pub(super) session: SessionUse,
     pub(super) slots: Vec<Slot>,
     max_bytes: usize,
     /// Room left by the slots before `next`.
@@ -100,29 +102,20 @@ pub(super) struct Poll {
 
 impl Slot {
     pub(super) fn new(
-        index: i32,
+        name: PartitionName,
         topic: Option<Uuid>,
         target: Result<Target, Refusal>,
-        from: Offset,
-        max_bytes: usize,
-        current: LeaderEpoch,
-        last_fetched: LeaderEpoch,
+        wanted: Wanted,
     ) -> Slot {
         let (target, state) = match target {
             Ok(target) => (Some(target), State::Unread),
             Err(refusal) => (None, State::Refused(refusal)),
         };
-        Slot {
-            index: PartitionIndex::new(index),
-            topic,
-            target,
-            from,
-            max_bytes,
-            current,
-            last_fetched,
-            awaited: false,
-            state,
-        }
+        Slot { name, wanted, topic, target, awaited: false, state }
+    }
+
+    fn max_bytes(&self) -> usize {
+        usize::try_from(self.wanted.max_bytes).unwrap_or(0)
     }
 
     fn len(&self) -> usize {
@@ -156,7 +149,7 @@ impl Poll {
         min_bytes: usize,
         max_bytes: usize,
         deadline: Mono,
-        topics: Vec<Topic>,
+        session: SessionUse,
         slots: Vec<Slot>,
     ) -> Poll {
         Poll {
@@ -164,7 +157,7 @@ impl Poll {
             isolation,
             min_bytes,
             deadline,
-            topics,
+            session,
             slots,
             max_bytes,
             budget: Budget::new(max_bytes),
@@ -191,7 +184,7 @@ impl Poll {
         let end = self.slots.len().min(self.wave + WAVE);
         while self.next < end && (planned < self.budget.left() || self.budget.left() == 0) {
             let slot = &self.slots[self.next];
-            let max_bytes = slot.max_bytes.min(self.budget.left() - planned);
+            let max_bytes = slot.max_bytes().min(self.budget.left() - planned);
             if slot.target.is_some() {
                 planned += max_bytes;
                 // A full answer still tells of the other partitions' offsets.
@@ -206,11 +199,11 @@ impl Poll {
         let slot = &self.slots[at];
         let Some(target) = slot.target else { return };
         let call = PartitionCall::Read(ReadRequest {
-            from: slot.from,
+            from: slot.wanted.from,
             isolation: self.isolation,
             max_bytes,
-            current_epoch: slot.current,
-            last_fetched_epoch: slot.last_fetched,
+            current_epoch: slot.wanted.current,
+            last_fetched_epoch: slot.wanted.last_fetched,
         });
         self.asked.insert(ctx.call(target, call), (at, Asked::Read));
         self.reading += 1;
@@ -243,12 +236,13 @@ impl Poll {
     /// Cuts what the wave gave to what fits, in the order of the request.
     fn settle(&mut self) {
         for slot in &mut self.slots[self.wave..self.next] {
+            let max_bytes = slot.max_bytes();
             let State::Read(read) = &mut slot.state else { continue };
             let before: usize = read.data.iter().map(|slice| slice.len()).sum();
-            self.budget.take(&mut read.data, slot.max_bytes);
+            self.budget.take(&mut read.data, max_bytes);
             if read.data.iter().map(|slice| slice.len()).sum::<usize>() < before {
                 // Something was kept back; where that begins is not known without reading the batches.
-                read.next = slot.from;
+                read.next = slot.wanted.from;
             }
         }
         self.wave = self.next;
@@ -273,7 +267,7 @@ impl Poll {
     fn read_again(&mut self, ctx: &mut dyn Ctx, at: usize) {
         let others: usize =
             self.slots.iter().enumerate().filter(|(i, _)| *i != at).map(|(_, slot)| slot.len()).sum();
-        let room = self.max_bytes.saturating_sub(others).min(self.slots[at].max_bytes);
+        let room = self.max_bytes.saturating_sub(others).min(self.slots[at].max_bytes());
         self.read(ctx, at, room.max(1));
     }
 
@@ -291,8 +285,9 @@ impl Poll {
                 self.slots.iter().enumerate().filter(|(i, _)| *i != at).map(|(_, slot)| slot.len()).sum();
             let mut budget = Budget::after(self.max_bytes, others);
             let slot = &mut self.slots[at];
+            let max_bytes = slot.max_bytes();
             if let State::Read(read) = &mut slot.state {
-                budget.take(&mut read.data, slot.max_bytes);
+                budget.take(&mut read.data, max_bytes);
             }
         }
     }

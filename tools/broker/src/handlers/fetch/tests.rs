@@ -324,16 +324,45 @@ fn topic_ids_name_topics_and_the_debugging_replica_reads_like_a_consumer() {
 }
 
 #[test]
-fn an_incremental_fetch_is_told_that_there_is_no_session() {
-    let mut fake = Fake::with_topic("t", 1);
-    for (session, epoch, refused) in
-        [(0, 0, false), (0, -1, false), (5, -1, false), (5, 1, true), (0, 7, true)]
-    {
-        let handled = ask(&mut fake, request(1).with_session_id(session).with_session_epoch(epoch));
-        assert_eq!(matches!(handled, Handled::Answer(_)), refused, "{session} {epoch}");
-        if refused {
-            let (fetch, _) = answered(handled);
-            assert_eq!((fetch.error, fetch.topics.len()), (Some(ErrorCode::FetchSessionIdNotFound), 0));
+fn a_session_is_opened_continued_with_what_is_new_and_closed() {
+    let mut fake = Fake::with_topic("t", 2);
+    let in_session = |request: FetchRequest, id, epoch| {
+        request.with_session_id(id).with_session_epoch(epoch).with_max_wait_ms(0)
+    };
+    let mut answer = |request, lengths: &[&[usize]]| {
+        let mut handled = ask(&mut fake, request);
+        for call in fake.take_calls() {
+            handled = fake.reply(handled, call.index, gave(lengths[call.partition.get() as usize]));
         }
-    }
+        let (fetch, records) = answered(handled);
+        let told: Vec<_> = fetch.topics.iter().flat_map(|t| &t.partitions).map(|p| p.index.get()).collect();
+        assert_eq!(records.len(), told.len());
+        (fetch.error, fetch.session_id, told)
+    };
+    let (error, id, told) = answer(in_session(request(2), 0, 0), &[&[], &[80]]);
+    assert_eq!((error, told), (None, vec![0, 1]));
+    assert_ne!(id, 0);
+    assert_eq!(answer(in_session(request(0), id, 1), &[&[70], &[]]), (None, id, vec![0, 1]));
+    assert_eq!(answer(in_session(request(0), id, 2), &[&[70], &[]]), (None, id, vec![0]));
+    let invalid = Some(ErrorCode::InvalidFetchSessionEpoch);
+    assert_eq!(answer(in_session(request(0), id, 2), &[]), (invalid, 0, vec![]));
+    assert_eq!(answer(in_session(request(1), id, -1), &[&[], &[]]), (None, 0, vec![0]));
+    let gone = Some(ErrorCode::FetchSessionIdNotFound);
+    assert_eq!(answer(in_session(request(0), id, 3), &[]), (gone, 0, vec![]));
+    assert_eq!(answer(in_session(request(1), 5, -1), &[&[], &[]]), (None, 0, vec![0]));
+}
+
+#[test]
+fn the_answer_to_a_request_that_its_reader_gave_up_is_an_error() {
+    let mut fake = Fake::with_topic("t", 1);
+    let handled = ask(&mut fake, request(1).with_session_epoch(0).with_max_wait_ms(0));
+    let call = fake.take_calls().remove(0);
+    let (fetch, _) = answered(fake.reply(handled, call.index, gave(&[])));
+    let id = fetch.session_id;
+    let first = ask(&mut fake, request(0).with_session_id(id).with_session_epoch(1));
+    let call = fake.take_calls().remove(0);
+    let _second = ask(&mut fake, request(0).with_session_id(id).with_session_epoch(2));
+    let (fetch, records) = answered(fake.reply(first, call.index, gave(&[80])));
+    assert_eq!((fetch.error, fetch.session_id), (Some(ErrorCode::InvalidFetchSessionEpoch), id));
+    assert!(fetch.topics.is_empty() && records.is_empty());
 }
