@@ -309,3 +309,19 @@ fn figures_count_what_went_through_and_an_opening_says_what_it_found() {
     assert_eq!(reports.keys().collect::<Vec<_>>(), ["a", "b"]);
     assert!(reports.values().all(|report| report.is_clean() && report.log_bytes > 0));
 }
+
+#[test]
+fn a_trim_that_has_returned_stays_after_an_abrupt_end() {
+    let disk = MemoryDisk::new();
+    let config = || EngineConfig::at("data").in_memory(disk.clone());
+    let engine = Engine::open(config()).unwrap();
+    let log = engine.log("events").unwrap();
+    for text in ["a", "b", "c"] {
+        append(&log, text);
+    }
+    assert_eq!(log.trim(Offset::new(2)).unwrap(), Offset::new(2));
+    // What the disk holds at this moment is what another engine finds.
+    let engine = Engine::open(EngineConfig::at("data").in_memory(disk.fork())).unwrap();
+    let facts = engine.log("events").unwrap().facts().unwrap();
+    assert_eq!((facts.start, facts.end), (Offset::new(2), Offset::new(3)));
+}

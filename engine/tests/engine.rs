@@ -126,6 +126,7 @@ fn a_log_is_cut_trimmed_searched_and_deleted() {
     assert_eq!(found.offset, Offset::new(4));
     assert_eq!(log.truncate(Offset::new(8)).unwrap(), Offset::new(8));
     assert_eq!(log.trim(Offset::new(3)).unwrap(), Offset::new(3));
+    assert_eq!(log.trim(Offset::new(2)).unwrap(), Offset::new(3), "there already");
     let error = log.read(Offset::new(1), 100).unwrap_err();
     assert!(matches!(error, EngineError::Read(ReadError::OutOfRange { .. })), "{error}");
     engine.delete("work").unwrap();

@@ -92,7 +92,8 @@ impl File {
 
     /// Whether it is a test or an example as a whole, by where it lies.
     pub fn is_test_by_place(&self) -> bool {
-        self.path.starts_with("tests/") || self.path.contains("/tests/") || self.path.starts_with("benches/")
+        let kinds = ["tests/", "benches/", "examples/"];
+        kinds.iter().any(|kind| self.path.starts_with(kind) || self.path.contains(&format!("/{kind}")))
     }
 
     /// The lines that are part of the program, numbered from 1: without comments, without what is inside

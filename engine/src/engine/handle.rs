@@ -164,7 +164,8 @@ impl LogHandle {
         self.wait_for(|reply| Request::Truncate { to, reply })
     }
 
-    /// Forgets everything below `to`: the log's start is raised at once, whole segments go later.
+    /// Forgets everything below `to`, at most up to the acknowledged end, and says where the log now begins. When this
+    /// returns, a power cut does not bring anything back; whole segments go a little later.
     pub fn trim(&self, to: Offset) -> Result<Offset, EngineError> {
         self.wait_for(|reply| Request::Trim { to, reply })
     }

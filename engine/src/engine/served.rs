@@ -32,6 +32,10 @@ pub(super) struct Served {
     followers: BTreeMap<Offset, Vec<(usize, Reply<Fetched>)>>,
     waiting_readers: usize,
     cutting: VecDeque<Reply<Offset>>,
+    /// Trims whose new start is not durable yet, in order.
+    trimming: VecDeque<(Offset, Reply<Offset>)>,
+    /// The log's start after a power cut.
+    durable_start: Offset,
     deleting: Option<Reply<()>>,
     closed: bool,
     listener: Listener,
@@ -54,6 +58,7 @@ impl Served {
     pub(super) fn opened(name: String, log: Log, listener: Listener) -> Served {
         Served {
             told: log.acknowledged_end(),
+            durable_start: log.log_start(),
             name,
             log,
             creating: None,
@@ -65,6 +70,7 @@ impl Served {
             followers: BTreeMap::new(),
             waiting_readers: 0,
             cutting: VecDeque::new(),
+            trimming: VecDeque::new(),
             deleting: None,
             closed: false,
             listener,
@@ -134,8 +140,8 @@ impl Served {
                 self.cutting.push_back(reply);
             }
             Request::Trim { to, reply } => {
-                self.log.trim(to.min(self.log.acknowledged_end()));
-                reply.answer(Ok(self.log.log_start()));
+                self.trimming.push_back((to, reply));
+                self.trim();
             }
             Request::Facts { reply } => reply.answer(Ok(self.facts())),
             Request::Metrics { reply } => reply.answer(Ok(self.metrics())),
@@ -146,6 +152,19 @@ impl Served {
             Request::Delete { reply } => {
                 self.log.delete();
                 self.deleting = Some(reply);
+            }
+        }
+    }
+
+    /// Raises the log's start for those who asked, as far as the log's state allows, and answers whose is durable.
+    fn trim(&mut self) {
+        for (to, reply) in std::mem::take(&mut self.trimming) {
+            let to = to.min(self.log.acknowledged_end());
+            self.log.trim(to);
+            if to <= self.durable_start {
+                reply.answer(Ok(self.log.log_start()));
+            } else {
+                self.trimming.push_back((to, reply));
             }
         }
     }
@@ -273,6 +292,8 @@ impl Served {
             }
             LogEvent::Truncated { log_end } => {
                 self.told = self.told.min(log_end);
+                self.durable_start = self.durable_start.min(log_end);
+                self.trim();
                 self.listener.tell(&self.name, &Notice::Truncated { end: log_end });
                 for reply in self.cutting.drain(..) {
                     reply.answer(Ok(log_end));
@@ -283,6 +304,8 @@ impl Served {
             // `ends_moved` looks at the ends themselves, after all events.
             LogEvent::Written(_) | LogEvent::Synced(_) => {}
             LogEvent::Trimmed { log_start } => {
+                self.durable_start = log_start;
+                self.trim();
                 self.listener.tell(&self.name, &Notice::Trimmed { start: log_start });
             }
             LogEvent::NoSpace => {
@@ -318,7 +341,8 @@ impl Served {
         for reply in self.unacknowledged.drain(..).map(|waiting| waiting.reply).chain(held) {
             reply.answer(Err(append()));
         }
-        for reply in self.syncing.drain(..).map(|(_, reply)| reply).chain(self.cutting.drain(..)) {
+        let syncing = self.syncing.drain(..).chain(self.trimming.drain(..)).map(|(_, reply)| reply);
+        for reply in syncing.chain(self.cutting.drain(..)) {
             reply.answer(Err(append()));
         }
         for (_, reply) in std::mem::take(&mut self.followers).into_values().flatten() {
