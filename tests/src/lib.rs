@@ -3,9 +3,14 @@
 //! The tests themselves are in `tests/`, one file per kind; `README.md` lists them.
 #![forbid(unsafe_code)]
 
+pub mod aftermath;
+pub mod ledger;
+pub mod loop_disk;
 pub mod model;
 pub mod recover;
+pub mod replay;
 pub mod rig;
 pub mod scenario;
 pub mod source;
 pub mod workload;
+pub mod writer;
