@@ -7,6 +7,7 @@ pub mod aftermath;
 pub mod ledger;
 pub mod loop_disk;
 pub mod model;
+pub mod ours;
 pub mod recover;
 pub mod replay;
 pub mod rig;

@@ -35,7 +35,9 @@ impl Log {
         let good = search(io, window, at.0 + 1, how)?.first.filter(|(position, _)| *position < proven);
         let until = match (good, proof) {
             (Some(good), _) => good,
-            (None, Some(proof)) if self.segments.len() == proof.segment => (proven, proof.offset),
+            (None, Some(proof)) if self.segments.len() == proof.segment && proven == proof.position => {
+                (proven, proof.offset)
+            }
             (None, _) => (proven, limit),
         };
         self.quarantine.add(Damage {
@@ -74,10 +76,9 @@ impl Log {
             0 => self.settings.limits.unsynced_bytes as u64,
             reach => reach,
         };
-        // The reach is counted from the first byte that was not synced, which may be any byte of the bad batch.
         let head = window.bytes(io, at.0, MAGIC_PREFIX)?;
         let bad = head.first_chunk().and_then(|prefix| Batch::size_from_prefix(prefix, 0).ok()).unwrap_or(0);
-        let reach = reach + (bad.max(MAGIC_PREFIX) as u64).min(window.len() - at.0);
+        let reach = crate::recovery::reach(reach, bad as u64, window.len() - at.0);
         let how = Search { least: at.1, reach, distance: 0, mutant };
         let here = search(io, window, at.0, Search { least: at.1.plus(1).min(Offset::MAX), ..how })?;
         let mut behind = here.behind;

@@ -67,25 +67,29 @@ impl Log {
         let limit = on_disk.get(number + 1).map_or(Offset::MAX, |next| next.base);
         let file = open_file(io, self.path(FileKind::Log, base), OpenHow::Write, self.settings.direct)?;
         let mut window = Window::new(file, len, self.settings.limits.read_bytes);
-        let proven = match proof {
+        let checkpointed = match proof {
             Some(proof) if number < proof.segment => len,
             Some(proof) if number == proof.segment => proof.position,
             Some(_) | None => 0,
         };
+        // A seal is written once its segment is synced, so it proves all of it, also behind the checkpoint.
+        let sealed = if checkpointed < len { self.binding_seal(io, found, on_disk[number])? } else { None };
+        let proven = if sealed.is_some() { len } else { checkpointed };
         // What an index says of bytes that nobody proved may be of other bytes.
-        let trusted = proven > 0 || (plan.clean && proof.is_none() && is_last);
+        let trusted = checkpointed > 0 || (plan.clean && proof.is_none() && is_last);
         let resumes = number >= plan.index_from && trusted;
         let (mut gathered, mut at) =
-            self.begin_gathering(io, found, base, resumes, proven, proof, plan, &mut window)?;
+            self.begin_gathering(io, found, base, resumes, checkpointed, proof, plan, &mut window)?;
         let outcome = loop {
-            let end = if at.0 < proven { proven } else { len };
+            // The checkpoint is held against the batches where it ends.
+            let end = if at.0 < checkpointed { checkpointed } else { len };
             let end_offset = proof.and_then(|proof| proof.offset_at(number, end));
             let epochs = std::mem::take(&mut self.epochs);
             let mut assigned = epochs.clone();
             let rules = WalkRules {
                 base,
                 limit,
-                epochs: (at.0 < proven).then_some(&epochs),
+                epochs: (at.0 < checkpointed).then_some(&epochs),
                 mutant: self.settings.mutant,
                 end_offset,
             };
@@ -101,7 +105,7 @@ impl Log {
             let walked = walked?;
             at = (walked.position, walked.next);
             match walked.stop {
-                Stop::Reached if end == proven && end_offset.is_some_and(|offset| offset != at.1) => {
+                Stop::Reached if end == checkpointed && end_offset.is_some_and(|offset| offset != at.1) => {
                     run(io, [Step::Adopt(file), Step::Close])?;
                     return Ok(Next::Void);
                 }
@@ -115,7 +119,8 @@ impl Log {
                 }
                 Stop::Bad if at.0 < proven => {
                     gathered.seal = None;
-                    at = self.quarantine_proven(io, &mut window, base, at, proven, limit, proof, report)?;
+                    let until = sealed.as_ref().map_or(limit, |seal| seal.last_offset.plus(1).min(limit));
+                    at = self.quarantine_proven(io, &mut window, base, at, proven, until, proof, report)?;
                 }
                 Stop::Bad => match self.judge_end(io, &mut window, on_disk, number, at, proof, report)? {
                     // Behind a hole that is kept.

@@ -244,6 +244,18 @@ impl Log {
         Ok(Seal::decode(&bytes).ok())
     }
 
+    /// A segment's seal, if it binds the file that is there, and that file has lost nothing.
+    pub(super) fn binding_seal(
+        &self,
+        io: &mut dyn Park,
+        found: &Triage,
+        file: OnDisk,
+    ) -> Result<Option<Seal>, OpenError> {
+        Ok(self.seal_on_disk(io, found, file.base)?.filter(|seal| {
+            seal.state(WallMs::new(file.modified_ms)) == SealState::Binding && seal.length.get() == file.len
+        }))
+    }
+
     /// Position and offset after the last good batch of a sealed segment that lost its end.
     fn end_of_sealed(&self, io: &mut dyn Park, segment: &Segment) -> Result<(u64, Offset), OpenError> {
         let path = self.path(FileKind::Log, segment.base);

@@ -3,7 +3,7 @@
 use highwater_base::{Mutant, Offset};
 use highwater_io::{IoError, Park};
 
-use super::{Behind, Rest, Window};
+use super::{Behind, Rest, Window, behind};
 use crate::batch::{Batch, HEADER_BYTES, MAGIC_PREFIX};
 
 /// What a search found behind bad bytes.
@@ -57,9 +57,8 @@ pub(crate) fn search(
                     && let Some(first) = valid(window.bytes(io, position, size)?, how.mutant)
                 {
                     found.first.get_or_insert((position, first));
-                    let far = how.distance + (position - from) > how.reach;
-                    found.behind = if far { Behind::Far } else { Behind::Near };
-                    if far {
+                    found.behind = behind(how.distance + (position - from), how.reach);
+                    if found.behind == Behind::Far {
                         return Ok(found);
                     }
                     index += size;

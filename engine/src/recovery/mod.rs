@@ -11,7 +11,7 @@ mod window;
 
 pub use checkpoint::{Checkpoint, SLOT_BYTES};
 pub use report::{Finding, RecoveryReport};
-pub use torn_tail::{Behind, Evidence, Place, Rest, Verdict, diagnose};
+pub use torn_tail::{Behind, Evidence, Place, Rest, Verdict, behind, diagnose, reach};
 
 pub(crate) use evidence::{Search, search};
 pub(crate) use quarantine::{Damage, Quarantine};

@@ -1,10 +1,11 @@
 //! The verdict on bad bytes in a log: torn by a crash, or rotten. What was proven to be synced decides, not the first
 //! bad batch.
 //!
-//! [`diagnose`] is the table of `docs/RECOVERY.md`; it is pure, so the inspection tool can call it. The act, [`cut`],
-//! is called by one place only: the opening of a log.
+//! [`diagnose`] is the table of `docs/RECOVERY.md`, [`reach`] and [`behind`] say how near valid batches are; all are
+//! pure, so the inspection tool can call them. The act is called by one place only: the opening of a log.
 
 use super::Finding;
+use crate::batch::MAGIC_PREFIX;
 
 /// What bad bytes in a log are.
 ///
@@ -33,6 +34,10 @@ pub enum Verdict {
 pub enum Rest {
     /// Nothing, or zeros only.
     Zeros,
+    /// Bytes of the file's former life as another segment: behind at least 64 zero bytes (the last write before a
+    /// sync ends with so many), and no batch among them is of this log's end or above. Only a file that is known to be
+    /// recycled can hold them.
+    Recycled,
     /// Something.
     Bytes,
 }
@@ -67,6 +72,32 @@ pub enum Behind {
     Far,
 }
 
+/// How far behind the beginning of bad bytes a valid batch may begin so that one crash can explain both: `unsynced`
+/// bytes (what may be in flight at once), counted from the end of the bad batch by its own header, because any byte of
+/// it may be the first that was not synced. `bad` is that batch's size (0: its header says none), `left` what the file
+/// holds from the bad bytes on.
+///
+/// ```
+/// use highwater_engine::recovery::reach;
+/// assert_eq!(reach(1000, 300, 5000), 1300);
+/// assert_eq!(reach(1000, 0, 5000), 1017); // not even a header: at least its 17 bytes
+/// assert_eq!(reach(1000, 300, 100), 1100);
+/// ```
+pub const fn reach(unsynced: u64, bad: u64, left: u64) -> u64 {
+    let bad = if bad < MAGIC_PREFIX as u64 { MAGIC_PREFIX as u64 } else { bad };
+    unsynced + if bad < left { bad } else { left }
+}
+
+/// What a valid batch that begins `distance` bytes behind the first bad one means.
+///
+/// ```
+/// use highwater_engine::recovery::{Behind, behind};
+/// assert_eq!((behind(1300, 1300), behind(1301, 1300)), (Behind::Near, Behind::Far));
+/// ```
+pub const fn behind(distance: u64, reach: u64) -> Behind {
+    if distance > reach { Behind::Far } else { Behind::Near }
+}
+
 /// All that the verdict depends on.
 ///
 /// ```
@@ -94,8 +125,8 @@ pub fn diagnose(evidence: Evidence) -> Verdict {
     match (evidence.place, evidence.rest, evidence.behind, evidence.bounded) {
         // P1: what was proven synced is gone, whatever is there instead. Even zeros are no end of the log.
         (Proven, _, _, _) => Verdict::Rot,
-        // U1: space that was prepared and not used.
-        (Unproven, Rest::Zeros, Nothing, _) => Verdict::Clean,
+        // U1: space that was prepared and not used, or not overwritten yet.
+        (Unproven, Rest::Zeros | Rest::Recycled, Nothing, _) => Verdict::Clean,
         // U2: one write did not arrive whole.
         (Unproven, Rest::Bytes, Nothing, _) => Verdict::Torn,
         // U3: several writes were in flight and a later one arrived first (zeros are a write that did not arrive).
@@ -141,51 +172,57 @@ impl Finding {
 mod tests {
     use super::*;
 
-    const ALL: [(Rest, Place, Behind, bool); 24] = {
-        let mut all = [(Rest::Zeros, Place::Proven, Behind::Nothing, false); 24];
-        let mut i = 0;
-        while i < 24 {
-            all[i] = (
-                if i % 2 == 0 { Rest::Zeros } else { Rest::Bytes },
-                if i / 2 % 2 == 0 { Place::Proven } else { Place::Unproven },
-                match i / 4 % 3 {
-                    0 => Behind::Nothing,
-                    1 => Behind::Near,
-                    _ => Behind::Far,
-                },
-                i / 12 == 1,
-            );
-            i += 1;
-        }
-        all
-    };
-
-    #[test]
-    fn every_input_has_its_row() {
-        let mut seen = std::collections::BTreeSet::new();
-        for (rest, place, behind, bounded) in ALL {
-            let evidence = Evidence { rest, place, behind, bounded };
-            assert!(seen.insert(evidence), "{evidence:?} twice");
-            let expected = if place == Place::Proven {
-                Verdict::Rot
-            } else if behind == Behind::Nothing {
-                if rest == Rest::Zeros { Verdict::Clean } else { Verdict::Torn }
-            } else if behind == Behind::Far && bounded {
-                Verdict::Rot
-            } else {
-                Verdict::Ambiguous
-            };
-            assert_eq!(diagnose(evidence), expected, "{evidence:?}");
-        }
-        assert_eq!(seen.len(), 24);
+    /// Every input there is.
+    fn all() -> impl Iterator<Item = Evidence> {
+        let rests = [Rest::Zeros, Rest::Recycled, Rest::Bytes];
+        let places = [Place::Proven, Place::Unproven];
+        let behinds = [Behind::Nothing, Behind::Near, Behind::Far];
+        rests.into_iter().flat_map(move |rest| {
+            places.into_iter().flat_map(move |place| {
+                behinds.into_iter().flat_map(move |behind| {
+                    [false, true].map(|bounded| Evidence { rest, place, behind, bounded })
+                })
+            })
+        })
     }
 
     #[test]
-    fn nothing_that_was_proven_synced_is_ever_cut() {
-        for (rest, place, behind, bounded) in ALL {
-            if place == Place::Proven {
-                let verdict = diagnose(Evidence { rest, place, behind, bounded });
-                assert!(!matches!(act(verdict), Act::Cut | Act::KeepAndCut));
+    fn every_input_has_its_row() {
+        // One line an input: rest, what is behind, bounded; first the proven ones, then the others.
+        let mut verdicts = std::collections::BTreeMap::new();
+        for evidence in all() {
+            assert_eq!(verdicts.insert(evidence, diagnose(evidence)), None, "{evidence:?} twice");
+        }
+        assert_eq!(verdicts.len(), 3 * 2 * 3 * 2);
+        for (Evidence { rest, place, behind, bounded }, verdict) in verdicts {
+            let expected = match (place, behind) {
+                (Place::Proven, _) => Verdict::Rot,
+                (_, Behind::Nothing) if rest == Rest::Bytes => Verdict::Torn,
+                (_, Behind::Nothing) => Verdict::Clean,
+                (_, Behind::Far) if bounded => Verdict::Rot,
+                (_, Behind::Near | Behind::Far) => Verdict::Ambiguous,
+            };
+            assert_eq!(verdict, expected, "{rest:?} {place:?} {behind:?} {bounded}");
+        }
+    }
+
+    #[test]
+    fn each_verdict_has_its_act_and_nothing_proven_is_ever_cut() {
+        for evidence in all() {
+            let verdict = diagnose(evidence);
+            let expected = match verdict {
+                Verdict::Clean => Act::None,
+                Verdict::Torn => Act::Cut,
+                Verdict::Ambiguous => Act::KeepAndCut,
+                Verdict::Rot => Act::Quarantine,
+            };
+            assert_eq!(act(verdict), expected);
+            if evidence.place == Place::Proven {
+                assert!(!matches!(act(verdict), Act::Cut | Act::KeepAndCut), "{evidence:?}");
+            }
+            // Whatever follows, a valid batch is never cut away without being kept aside.
+            if evidence.behind != Behind::Nothing {
+                assert_ne!(act(verdict), Act::Cut, "{evidence:?}");
             }
         }
     }

@@ -52,10 +52,10 @@ impl fmt::Display for Finding {
         match self.verdict {
             None => Ok(()),
             Some(Verdict::Clean) => f.write_str(" (clean: space prepared and not used)"),
-            Some(Verdict::Torn) => f.write_str(" (torn: a start will cut here)"),
-            Some(Verdict::Ambiguous) => {
-                f.write_str(" (ambiguous: valid batches follow; a start keeps the bytes aside and cuts here)")
-            }
+            Some(Verdict::Torn) => f.write_str(" (torn: a start cuts the log before these bytes)"),
+            Some(Verdict::Ambiguous) => f.write_str(
+                " (ambiguous: valid batches follow; a start cuts the log before these bytes and keeps them aside)",
+            ),
             Some(Verdict::Rot) => {
                 f.write_str(" (rot: synced bytes have changed; never cut, repair it from a replica)")
             }

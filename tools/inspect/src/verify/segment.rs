@@ -39,7 +39,7 @@ pub(super) struct Seen<'a> {
 }
 
 /// What a walk of a segment came to.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Walked {
     /// The file's length.
     pub(super) length: u64,
@@ -47,6 +47,8 @@ pub(super) struct Walked {
     pub(super) last_valid: Option<u64>,
     /// Where the zeros at the end begin.
     pub(super) zeros_from: Option<u64>,
+    /// Where a damaged batch begins and how long it is by its own header.
+    pub(super) claims: Vec<(u64, u64)>,
 }
 
 /// Bytes that one batch may unpack to.
@@ -80,12 +82,15 @@ impl Verifier<'_> {
                             if valid {
                                 walk.confirm(batch.last_offset());
                                 walked.last_valid = Some(position);
+                            } else {
+                                walked.claims.push((position, size as u64));
                             }
                         }
                         Step::Broken { position, error, resumes } => {
                             check.damaged(position, Damage::Frame { error, resumes });
                         }
                         Step::Torn { position, bytes, resumes } => {
+                            walked.claims.push((position, bytes));
                             check.damaged(position, Damage::Torn { bytes, resumes });
                         }
                         Step::Zeros { position, bytes } => {

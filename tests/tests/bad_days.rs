@@ -1,0 +1,125 @@
+//! A directory after a bad day: what `verify` says of it is what a start makes of it.
+
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+
+use highwater_base::{FilePos, Mono, Now, WallMs};
+use highwater_engine::batch::Batches;
+use highwater_engine::{Checkpoint, Log, OpenHint, Verdict};
+use highwater_inspect::verify;
+use highwater_io::PosixIo;
+use highwater_tests::ours::{Ours, flip};
+
+/// Position and size of every batch of a segment.
+fn batches(path: &Path) -> Vec<(u64, u64)> {
+    let bytes = std::fs::read(path).expect("a segment");
+    let mut found = Vec::new();
+    for batch in Batches::in_memory(&bytes).map_while(Result::ok) {
+        found.push((batch.position() as u64, batch.size() as u64));
+    }
+    found
+}
+
+/// Says that everything was proven up to batch `number` of segment `segment`, and that `reach` bytes can be in flight.
+fn prove(ours: &Ours, segment: usize, number: usize, reach: u64) {
+    let path = ours.partition().join("highwater.checkpoint");
+    let newest = Checkpoint::newest(&std::fs::read(&path).expect("a checkpoint")).expect("a valid slot");
+    let bytes = std::fs::read(&ours.segments()[segment]).expect("a segment");
+    let all: Vec<_> = Batches::in_memory(&bytes).map_while(Result::ok).collect();
+    let header = |number: usize| all[number].header().expect("magic 2");
+    let checkpoint = Checkpoint {
+        segment: header(0).base_offset(),
+        position: FilePos::new(all[number].position() as u64),
+        offset: header(number).base_offset(),
+        reach,
+        ..newest
+    };
+    let slot = checkpoint.encode();
+    std::fs::write(path, [&slot[..], &slot[..]].concat()).expect("written");
+}
+
+/// The first verdict on a segment and where it begins: of `verify`, then of a start.
+fn both(ours: &Ours) -> [Option<(u64, Verdict)>; 2] {
+    let report = verify(&ours.dir).expect("readable");
+    let said = report.findings.iter().find_map(|finding| Some((finding.position?, finding.verdict?)));
+    let now = Now { mono: Mono::ZERO, wall: WallMs::new(1_767_225_700_000) };
+    let mut io = PosixIo::new().expect("descriptors");
+    let opened = Log::open(&mut io, now, &ours.partition(), 7, Ours::settings(), OpenHint::default());
+    let (_, report) = opened.expect("a log");
+    let made = report.findings.first().map(|finding| (finding.position.get(), finding.verdict));
+    [said, made]
+}
+
+fn zero(path: &Path, at: u64, len: u64) {
+    let file = std::fs::File::options().write(true).open(path).expect("a segment");
+    file.write_all_at(&vec![0; len as usize], at).expect("written");
+}
+
+#[test]
+fn verify_says_what_a_start_will_do() {
+    /// Damages the active segment, whose batches are given; gives where.
+    type Damage = fn(&Path, &[(u64, u64)]) -> u64;
+    let last: Damage = |path, batches| {
+        let (at, size) = batches[batches.len() - 1];
+        flip(path, at + size - 1, true);
+        at
+    };
+    let last_but_one: Damage = |path, batches| {
+        let (at, size) = batches[batches.len() - 2];
+        flip(path, at + size - 1, true);
+        at
+    };
+    let third: Damage = |path, batches| {
+        let (at, size) = batches[2];
+        flip(path, at + size - 1, true);
+        at
+    };
+    let cut_short: Damage = |path, batches| {
+        let (at, size) = batches[batches.len() - 1];
+        let file = std::fs::File::options().write(true).open(path).expect("a segment");
+        file.set_len(at + size - 3).expect("cut");
+        at
+    };
+    let lost_write: Damage = |path, batches| {
+        let (at, size) = batches[batches.len() - 2];
+        zero(path, at, size);
+        at
+    };
+    // Proven up to batch, bytes in flight at once, damage, verdict.
+    let cases: [(usize, u64, Damage, Verdict); 9] = [
+        (2, 16 << 10, last, Verdict::Torn),
+        (2, 0, last, Verdict::Torn),
+        (2, 16 << 10, cut_short, Verdict::Torn),
+        (2, 16 << 10, last_but_one, Verdict::Ambiguous),
+        (2, 16 << 10, lost_write, Verdict::Ambiguous),
+        (2, 0, third, Verdict::Ambiguous),
+        (2, 16 << 10, third, Verdict::Ambiguous),
+        (2, 600, third, Verdict::Rot),
+        (3, 16 << 10, third, Verdict::Rot),
+    ];
+    for (case, (proven, reach, damage, verdict)) in cases.into_iter().enumerate() {
+        let ours = Ours::new(&format!("verdicts-{case}"));
+        let segments = ours.segments();
+        let active = &segments[segments.len() - 1];
+        let found = batches(active);
+        assert!(found.len() >= 8, "case {case} needs batches, found {}", found.len());
+        prove(&ours, segments.len() - 1, proven, reach);
+        let at = damage(active, &found);
+        assert_eq!(both(&ours), [Some((at, verdict)); 2], "case {case}");
+    }
+}
+
+#[test]
+fn a_seal_proves_its_segment_also_behind_the_checkpoint() {
+    let ours = Ours::new("verdicts-seal");
+    let segments = ours.segments();
+    prove(&ours, 0, 2, 16 << 10);
+    let found = batches(&segments[1]);
+    let (at, size) = found[found.len() - 1];
+    flip(&segments[1], at + size - 1, true);
+    let [said, made] = both(&ours);
+    // The seal names the piece of 64 KiB, the start the batch.
+    assert_eq!(said, Some((0, Verdict::Rot)));
+    assert_eq!(made, Some((at, Verdict::Rot)));
+    assert_eq!(ours.segments(), segments);
+}
