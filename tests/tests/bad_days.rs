@@ -1,12 +1,15 @@
-//! A directory after a bad day: what `verify` says of it is what a start makes of it.
+//! A directory after a bad day: what `verify` says of it is what a start makes of it; `verify --deep` holds its files
+//! against each other.
 
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-use highwater_base::{FilePos, Mono, Now, WallMs};
+use highwater_base::{FilePos, LeaderEpoch, Mono, Now, Offset, ProducerEpoch, ProducerId, WallMs};
 use highwater_engine::batch::Batches;
+use highwater_engine::producers::{ProducerBatch, Producers};
+use highwater_engine::seal::Seal;
 use highwater_engine::{Checkpoint, Log, OpenHint, Verdict};
-use highwater_inspect::verify;
+use highwater_inspect::{Damage, verify, verify_deep};
 use highwater_io::PosixIo;
 use highwater_tests::ours::{Ours, flip};
 
@@ -122,4 +125,80 @@ fn a_seal_proves_its_segment_also_behind_the_checkpoint() {
     assert_eq!(said, Some((0, Verdict::Rot)));
     assert_eq!(made, Some((at, Verdict::Rot)));
     assert_eq!(ours.segments(), segments);
+}
+
+/// What `verify --deep` alone finds: each as file, position, what is expected and what was found.
+fn contradictions(dir: &Path) -> Vec<(String, Option<u64>, String, String)> {
+    assert_eq!(verify(dir).expect("readable").findings, [], "a file by itself");
+    let report = verify_deep(dir).expect("readable");
+    let found = report.findings.iter().map(|finding| {
+        let Damage::Contradicts { expected, found } = &finding.damage else { panic!("{finding}") };
+        let name = finding.path.file_name().expect("a file").to_string_lossy().into_owned();
+        (name, finding.position, expected.clone(), found.clone())
+    });
+    found.collect()
+}
+
+#[test]
+fn verify_deep_holds_the_files_against_the_batches() {
+    let mut ours = Ours::new("deep");
+    assert_eq!(contradictions(&ours.dir), []);
+    ours.stop();
+    assert_eq!(contradictions(&ours.dir), []);
+    // An epoch that began later: batch 50 is of epoch 1.
+    let epochs = ours.partition().join("leader-epoch-checkpoint");
+    let good = std::fs::read_to_string(&epochs).expect("a checkpoint");
+    std::fs::write(&epochs, good.replace("1 50\n", "1 60\n")).expect("written");
+    let found = contradictions(&ours.dir);
+    let expected = "epoch 1 at offset 50, as the batch there says".to_owned();
+    let line = "0\n5\n".len() as u64;
+    assert_eq!(found, [("leader-epoch-checkpoint".into(), Some(line), expected, "epoch 0".into())]);
+    std::fs::write(&epochs, good).expect("written");
+    // A snapshot of another sequence, whole by itself.
+    let snapshots: Vec<_> = std::fs::read_dir(ours.partition())
+        .expect("a directory")
+        .map(|entry| entry.expect("an entry").path())
+        .filter(|path| path.extension().is_some_and(|kind| kind == "snapshot"))
+        .collect();
+    let path = snapshots.iter().min().expect("a snapshot");
+    let good = std::fs::read(path).expect("a snapshot");
+    let end: i64 = path.file_stem().and_then(|stem| stem.to_str()?.parse().ok()).expect("an offset");
+    let mut producers = Producers::new(10);
+    producers.apply(&ProducerBatch {
+        producer_id: ProducerId::new(5),
+        epoch: ProducerEpoch::ZERO,
+        base_sequence: 7,
+        last_sequence: 7,
+        first_offset: Offset::new(end - 1),
+        last_offset: Offset::new(end - 1),
+        timestamp: WallMs::new(1),
+        transactional: false,
+        marker: None,
+    });
+    std::fs::write(path, producers.snapshot()).expect("written");
+    let found = contradictions(&ours.dir);
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert!(found[0].0.ends_with(".snapshot") && found[0].1 == Some(10), "{found:?}");
+    assert!(found[0].2.contains(&format!("last sequence {} at offset {}", end - 1, end - 1)), "{found:?}");
+    assert!(found[0].3.contains("last sequence 7 "), "{found:?}");
+    std::fs::write(path, good).expect("written");
+    // A seal with other facts than its batches', whole by itself.
+    let path = ours.segment().with_extension("seal");
+    let good = std::fs::read(&path).expect("a seal");
+    let mut seal = Seal::decode(&good).expect("a seal");
+    seal.last_epoch = LeaderEpoch::new(77);
+    std::fs::write(&path, seal.encode()).expect("written");
+    let found = contradictions(&ours.dir);
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert!(found[0].3.contains("to 77") && !found[0].2.contains("to 77"), "{found:?}");
+    std::fs::write(&path, good).expect("written");
+    // A proven end with another offset.
+    prove(&ours, 0, 5, 0);
+    assert_eq!(contradictions(&ours.dir), []);
+    let path = ours.partition().join("highwater.checkpoint");
+    let newest = Checkpoint::newest(&std::fs::read(&path).expect("a checkpoint")).expect("a valid slot");
+    std::fs::write(&path, Checkpoint { offset: Offset::new(6), ..newest }.encode()).expect("written");
+    let found = contradictions(&ours.dir);
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert!(found[0].2.contains("offset 5 follows") && found[0].3.contains("offset 6"), "{found:?}");
 }

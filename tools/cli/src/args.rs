@@ -169,8 +169,12 @@ pub(crate) struct DumpArgs {
 /// Read all of a log directory, Apache Kafka's or ours: framing, checksum and records of every batch, every index
 /// entry, snapshots, seals, checkpoints. Exit status 0 clean, 1 damage found, 2 could not run.
 #[derive(clap::Args, Debug)]
-#[command(after_help = "Example: highwater verify highwater-data")]
+#[command(after_help = "Example: highwater verify --deep highwater-data")]
 pub(crate) struct VerifyArgs {
+    /// Also compare the files with each other: producer snapshots, leader epochs, aborted transactions, the facts in
+    /// seals and the proven end against what all batches of the partition say
+    #[arg(long)]
+    pub(crate) deep: bool,
     /// A log directory, or a partition's
     #[arg(value_name = "DIR")]
     pub(crate) dir: PathBuf,

@@ -1,12 +1,12 @@
 //! `highwater verify`.
 
-use highwater_inspect::verify;
+use highwater_inspect::{verify, verify_deep};
 
 use crate::Ended;
 use crate::args::VerifyArgs;
 
 pub(crate) fn run(args: &VerifyArgs) -> Ended {
-    let report = match verify(&args.dir) {
+    let report = match if args.deep { verify_deep(&args.dir) } else { verify(&args.dir) } {
         Ok(report) => report,
         Err(error) => {
             eprintln!("highwater: {error}");

@@ -139,6 +139,13 @@ pub enum Damage {
         /// What the segment says.
         expected: String,
     },
+    /// A file says something else than the batches (only `verify_deep` looks for it).
+    Contradicts {
+        /// What the batches say.
+        expected: String,
+        /// What the file says.
+        found: String,
+    },
     /// A producer snapshot.
     Snapshot(SnapshotError),
     /// A seal.
@@ -199,6 +206,9 @@ impl fmt::Display for Damage {
             }
             Damage::Entry { entry, found, expected } => {
                 write!(f, "entry {entry} says {found}, expected {expected}")
+            }
+            Damage::Contradicts { expected, found } => {
+                write!(f, "says {found}, expected by the batches {expected}")
             }
             Damage::Snapshot(error) => error.fmt(f),
             Damage::Seal(error) => error.fmt(f),

@@ -31,4 +31,4 @@ mod walk;
 
 pub use damage::{Damage, Finding, InspectError};
 pub use dump::{DumpOptions, DumpSummary, dump};
-pub use verify::{VerifyReport, verify};
+pub use verify::{VerifyReport, verify, verify_deep};

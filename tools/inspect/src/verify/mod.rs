@@ -2,6 +2,7 @@
 //!
 //! Always by reading, never by mapping, so that an unreadable sector is a finding and not the end of the process.
 
+mod deep;
 mod offset_entries;
 mod partition;
 mod segment;
@@ -73,10 +74,34 @@ impl VerifyReport {
 /// # Ok::<(), highwater_inspect::InspectError>(())
 /// ```
 pub fn verify(path: &Path) -> Result<VerifyReport, InspectError> {
+    walk(path, false)
+}
+
+/// The same, and what the files say together: snapshots, leader epochs, aborted transactions, seals and the proven end
+/// against all batches of the partition. `highwater verify --deep`. Reads no more than [`verify`] does; remembers what
+/// the partition's producers are.
+///
+/// ```
+/// # let dir = std::env::temp_dir().join(format!("highwater-deep-{}", std::process::id()));
+/// # std::fs::create_dir_all(dir.join("orders-0")).unwrap();
+/// let batch = highwater_engine::batch::BatchBuilder::new().record(1, Some(b"k"), Some(b"v")).build();
+/// std::fs::write(dir.join("orders-0/00000000000000000000.log"), batch).unwrap(); // of leader epoch 0
+/// std::fs::write(dir.join("orders-0/leader-epoch-checkpoint"), "0\n2\n5 0\n6 9\n").unwrap();
+/// assert_eq!(highwater_inspect::verify(&dir)?.exit_status(), 0);
+/// let report = highwater_inspect::verify_deep(&dir)?;
+/// assert_eq!(report.exit_status(), 1); // the checkpoint says epoch 5
+/// # std::fs::remove_dir_all(&dir).unwrap();
+/// # Ok::<(), highwater_inspect::InspectError>(())
+/// ```
+pub fn verify_deep(path: &Path) -> Result<VerifyReport, InspectError> {
+    walk(path, true)
+}
+
+fn walk(path: &Path, deep: bool) -> Result<VerifyReport, InspectError> {
     let mut files = Files::new()?;
     let place = place::place(&mut files, path)?;
     let top = place::log_directory(&place, path);
-    let mut verifier = Verifier { files: &mut files, report: VerifyReport::default() };
+    let mut verifier = Verifier { files: &mut files, report: VerifyReport::default(), deep };
     verifier.report.clean_stop = verifier.files.facts(&top.join(layout::CLEAN_SHUTDOWN)).is_ok();
     match place {
         Place::Partition => verifier.partition(path)?,
@@ -92,6 +117,8 @@ pub fn verify(path: &Path) -> Result<VerifyReport, InspectError> {
 struct Verifier<'f> {
     files: &'f mut Files,
     report: VerifyReport,
+    /// Compare the files with each other, too.
+    deep: bool,
 }
 
 impl Verifier<'_> {

@@ -3,13 +3,17 @@
 use std::path::Path;
 
 use highwater_base::{Offset, WallMs};
+use highwater_engine::Checkpoint;
+use highwater_engine::epochs::EpochCache;
 use highwater_engine::index::{
     IndexError, OFFSET_ENTRY_BYTES, OffsetIndex, TIME_ENTRY_BYTES, TXN_ENTRY_BYTES, TimeIndex, TxnIndex,
 };
 use highwater_engine::layout::{FileKind, FileName, FileState, PartitionDir, PartitionRole};
+use highwater_engine::producers::Snapshot;
 use highwater_engine::seal::{SEAL_PIECE, Seal, SealCheck, SealState};
 
 use super::Verifier;
+use super::deep::{Beside, Deep};
 use super::offset_entries::OffsetEntries;
 use super::segment::{Observer, Segment};
 use super::time_entries::TimeEntries;
@@ -34,6 +38,7 @@ impl Verifier<'_> {
         let role = PartitionDir::parse(&file_name(dir)).map_or(PartitionRole::Current, |dir| dir.role);
         let clean = self.report.clean_stop && matches!(role, PartitionRole::Current | PartitionRole::Future);
         let mut facts = LogFacts::new(clean);
+        let mut deep = self.deep.then(|| Deep::new(self.beside(dir, &live, clean)));
         for (i, (entry, name)) in live.iter().enumerate() {
             self.report.files += 1;
             let path = &entry.path;
@@ -42,7 +47,7 @@ impl Verifier<'_> {
                     let next = live[i + 1..].iter().find(|(_, later)| later.kind == FileKind::Log);
                     let next = next.map_or(Offset::MAX, |(_, later)| later.offset);
                     let segment = Segment { path, base: name.offset, next, clean };
-                    self.segment_with_indexes(&segment, &live, &mut facts);
+                    self.segment_with_indexes(&segment, &live, &mut facts, deep.as_mut());
                 }
                 // A snapshot's records are numbered from 0, whatever the offset in its name.
                 FileKind::RaftSnapshot => {
@@ -69,12 +74,13 @@ impl Verifier<'_> {
         segment: &Segment<'_>,
         live: &[(&Entry, FileName)],
         facts: &mut LogFacts,
+        deep: Option<&mut Deep>,
     ) {
         let beside = |kind| {
             let name = FileName::live(kind, segment.base);
             live.iter().find(|(_, found)| *found == name).map(|(entry, _)| entry.path.as_path())
         };
-        let mut observers: Vec<Box<dyn Observer>> = Vec::new();
+        let mut observers: Vec<Box<dyn Observer + '_>> = Vec::new();
         if let Some(path) = beside(FileKind::OffsetIndex)
             && let Some(bytes) = self.whole(path)
         {
@@ -101,11 +107,63 @@ impl Verifier<'_> {
                 observers.push(Box::new(TxnEntries::new(path, index)));
             }
         }
+        if let Some(deep) = deep {
+            observers.push(Box::new(deep));
+        }
         let before = facts.log_bytes;
         let sealed = beside(FileKind::Seal).is_some_and(|path| self.seal(path, segment.path));
         if let Some(walked) = self.segment(segment, &mut observers) {
             facts.add(segment, before, sealed, &walked);
         }
+    }
+
+    /// What the files beside the segments say. What cannot be read is none; the walk reports it.
+    fn beside(&mut self, dir: &Path, live: &[(&Entry, FileName)], clean: bool) -> Beside {
+        let mut beside = Beside { dir: dir.into(), clean, ..Beside::default() };
+        for (entry, name) in live {
+            let wanted = matches!(
+                name.kind,
+                FileKind::LeaderEpochs
+                    | FileKind::Snapshot
+                    | FileKind::TxnIndex
+                    | FileKind::Seal
+                    | FileKind::Checkpoint
+            );
+            let Ok(bytes) = (if wanted { self.files.read_all(&entry.path, u64::MAX) } else { continue })
+            else {
+                continue;
+            };
+            match name.kind {
+                FileKind::LeaderEpochs => {
+                    let text = String::from_utf8_lossy(&bytes).into_owned();
+                    beside.epochs = EpochCache::decode(&text).ok().map(|cache| (cache, text));
+                }
+                FileKind::Snapshot => {
+                    let snapshot = Snapshot::new(&bytes);
+                    if snapshot.check().is_ok() {
+                        beside.snapshots.insert(name.offset, snapshot.entries().collect());
+                    }
+                }
+                FileKind::TxnIndex => {
+                    let index = TxnIndex::new(&bytes);
+                    if index.check(name.offset).is_ok() {
+                        let entries = index.entries().map(|(_, aborted)| aborted);
+                        beside.aborted.insert(name.offset, entries.collect());
+                    }
+                }
+                FileKind::Seal => {
+                    let segment = dir.join(FileName::live(FileKind::Log, name.offset).to_string());
+                    if let (Ok(seal), Ok(facts)) = (Seal::decode(&bytes), self.files.facts(&segment))
+                        && seal.state(WallMs::new(facts.modified_ms)) == SealState::Binding
+                    {
+                        beside.seals.insert(name.offset, seal);
+                    }
+                }
+                FileKind::Checkpoint => beside.checkpoint = Checkpoint::newest(&bytes),
+                _ => {}
+            }
+        }
+        beside
     }
 
     /// Whether an index is in order by itself, so that its entries can be compared with the batches.

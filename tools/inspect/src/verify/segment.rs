@@ -34,6 +34,8 @@ pub(super) struct Seen<'a> {
     pub(super) batch: Batch<'a>,
     pub(super) position: u64,
     pub(super) base: Offset,
+    /// The base of its segment.
+    pub(super) segment: Offset,
     /// Damage lies between this batch and the one before: what it held is not known.
     pub(super) gap: bool,
 }
@@ -59,7 +61,7 @@ impl Verifier<'_> {
     pub(super) fn segment(
         &mut self,
         segment: &Segment<'_>,
-        observers: &mut [Box<dyn Observer>],
+        observers: &mut [Box<dyn Observer + '_>],
     ) -> Option<Walked> {
         self.report.segments += 1;
         let mut found = Vec::new();
@@ -122,9 +124,9 @@ fn finding(segment: &Segment<'_>, position: Option<u64>, damage: Damage) -> Find
     Finding { path: segment.path.into(), position, damage, verdict: None }
 }
 
-struct Check<'a> {
+struct Check<'a, 'o> {
     segment: &'a Segment<'a>,
-    observers: &'a mut [Box<dyn Observer>],
+    observers: &'a mut [Box<dyn Observer + 'o>],
     found: &'a mut Vec<Finding>,
     /// The least offset that the next batch may begin with.
     next: Offset,
@@ -134,7 +136,7 @@ struct Check<'a> {
     gap: bool,
 }
 
-impl Check<'_> {
+impl Check<'_, '_> {
     fn damaged(&mut self, position: u64, damage: Damage) {
         self.whole = false;
         self.gap = true;
@@ -173,7 +175,8 @@ impl Check<'_> {
             return (false, records);
         }
         self.next = last.plus(1);
-        let seen = Seen { batch, position, base, gap: std::mem::take(&mut self.gap) };
+        let gap = std::mem::take(&mut self.gap);
+        let seen = Seen { batch, position, base, segment: self.segment.base, gap };
         for observer in self.observers.iter_mut() {
             observer.batch(&seen, self.found);
         }
