@@ -67,11 +67,7 @@ impl Log {
         let limit = on_disk.get(number + 1).map_or(Offset::MAX, |next| next.base);
         let file = open_file(io, self.path(FileKind::Log, base), OpenHow::Write, self.settings.direct)?;
         let mut window = Window::new(file, len, self.settings.limits.read_bytes);
-        let checkpointed = match proof {
-            Some(proof) if number < proof.segment => len,
-            Some(proof) if number == proof.segment => proof.position,
-            Some(_) | None => 0,
-        };
+        let checkpointed = proof.map_or(0, |proof| proof.of(number, len));
         // A seal is written once its segment is synced, so it proves all of it, also behind the checkpoint.
         let sealed = if checkpointed < len { self.binding_seal(io, found, on_disk[number])? } else { None };
         let proven = if sealed.is_some() { len } else { checkpointed };

@@ -25,6 +25,15 @@ pub(super) struct Proof {
 }
 
 impl Proof {
+    /// How far it reaches into segment number `segment`, of `len` bytes.
+    pub(super) fn of(&self, segment: usize, len: u64) -> u64 {
+        match segment.cmp(&self.segment) {
+            std::cmp::Ordering::Less => len,
+            std::cmp::Ordering::Equal => self.position,
+            std::cmp::Ordering::Greater => 0,
+        }
+    }
+
     /// The offset that follows at `position` of segment number `segment`, if that is the proven end.
     pub(super) fn offset_at(&self, segment: usize, position: u64) -> Option<Offset> {
         (segment == self.segment && position == self.position).then_some(self.offset)
