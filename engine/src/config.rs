@@ -108,6 +108,10 @@ pub struct LogSettings {
     /// A checkpoint is written this many milliseconds after something new was synced, if not sooner by
     /// [`Limits::checkpoint_bytes`]. Default 5,000.
     pub checkpoint_ms: u64,
+    /// Appends are refused, with [`crate::AppendError::NoSpace`], while the file system that holds the log has fewer
+    /// bytes than this free: its low-water mark. They are taken again by themselves once an eighth more is free. Give all
+    /// logs of a directory the same. Default 0: only the file system refuses.
+    pub min_free_bytes: u64,
     /// A rule weakened on purpose; tests only. Default none.
     pub mutant: Mutant,
     /// How much of everything. Default [`Limits::PRODUCTION`].
@@ -135,6 +139,7 @@ impl Default for LogSettings {
             preallocate: Preallocate::Ahead,
             direct: true,
             checkpoint_ms: 5_000,
+            min_free_bytes: 0,
             mutant: Mutant::None,
             limits: Limits::PRODUCTION,
         }

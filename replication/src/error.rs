@@ -79,6 +79,11 @@ pub enum PartitionError {
     Append(AppendError),
     /// The log did not read.
     Read(ReadError),
+    /// The device is full: the batch is in the log and not on the disk. It will be, when space returns.
+    NotWritten {
+        /// The log's directory.
+        dir: std::path::PathBuf,
+    },
     /// The log has failed for good.
     Storage(LogFailure),
 }
@@ -96,7 +101,7 @@ impl PartitionError {
             PartitionError::OffsetOutOfRange { .. } => 1,
             PartitionError::OffsetNotAvailable { .. } => 78,
             PartitionError::NotDeletable => 44,
-            PartitionError::Storage(_) => 56,
+            PartitionError::NotWritten { .. } | PartitionError::Storage(_) => 56,
             PartitionError::Append(error) => append_code(error),
             PartitionError::Read(error) => match error {
                 ReadError::OutOfRange { .. } => 1,
@@ -172,6 +177,11 @@ impl fmt::Display for PartitionError {
             }
             PartitionError::Append(error) => error.fmt(f),
             PartitionError::Read(error) => error.fmt(f),
+            PartitionError::NotWritten { dir } => write!(
+                f,
+                "The device of {} is full; the batch is taken, but is not on the disk before there is space. Free some.",
+                dir.display()
+            ),
             PartitionError::Storage(failure) => failure.fmt(f),
         }
     }

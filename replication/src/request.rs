@@ -276,6 +276,15 @@ pub enum Outgoing {
         /// The old high watermark.
         until: Offset,
     },
-    /// The device is full (true), or has space again (false).
-    NoSpace(bool),
+    /// The device is full.
+    NoSpace,
+    /// Its low-water mark is reached.
+    LowSpace {
+        /// Bytes free.
+        free: u64,
+        /// The mark.
+        mark: u64,
+    },
+    /// There is space again.
+    SpaceReturned,
 }

@@ -376,3 +376,30 @@ fn a_log_that_is_deleted_while_it_is_made_is_made_and_goes() {
     assert!(matches!(rig.answer(1), Some(Err(PartitionError::NotLeader { .. }))));
     assert!(rig.partition.is_deleted());
 }
+
+#[test]
+fn a_full_device_answers_those_who_wait_for_it_at_once_and_keeps_their_batches() {
+    let mut rig = Rig::new(each());
+    rig.produced(batch(1), Acks::All);
+    rig.io.set(Mode::Full);
+    assert!(matches!(rig.produce(numbered(0), Acks::All, 1), Outcome::Parked));
+    assert!(matches!(rig.produce(batch(1), Acks::Leader, 2), Outcome::Parked));
+    rig.settle();
+    for key in [1, 2] {
+        let Some(Err(error)) = rig.answer(key) else { panic!("{key} waits on: {:?}", rig.answers) };
+        assert_eq!(error.kafka_code(), 56);
+        assert!(error.to_string().contains("/t-0"), "{error}");
+    }
+    // The next is refused as it comes, and what was committed is served.
+    let Outcome::Now(Err(error)) = rig.produce(batch(1), Acks::All, 3) else { panic!("taken") };
+    assert_eq!(error.kafka_code(), 56);
+    assert_eq!(rig.partition.high_watermark(), Offset::new(1));
+    assert!(rig.answers.is_empty(), "{:?}", rig.answers);
+    // Space returns: they are written after all, once each, also for who sends again.
+    rig.io.set(Mode::Pass);
+    rig.now.mono = rig.now.mono.plus(Duration::from_secs(10));
+    rig.settle();
+    assert_eq!(rig.partition.high_watermark(), Offset::new(3));
+    assert_eq!(rig.produced(numbered(0), Acks::All), Offset::new(1));
+    assert_eq!(rig.partition.log().log_end(), Offset::new(3));
+}

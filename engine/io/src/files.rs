@@ -108,6 +108,7 @@ impl Files {
         Ok(Ok(match op {
             Op::Open { path, how, direct } => (None, Slow::Open { path, how, direct }),
             Op::Stat { path } => (None, Slow::Stat { path }),
+            Op::Space { path } => (None, Slow::Space { path }),
             Op::ReadDir { path } => (None, Slow::ReadDir { path }),
             Op::Rename { from, to } => (None, Slow::Rename { from, to }),
             Op::Unlink { path } => (None, Slow::Unlink { path }),

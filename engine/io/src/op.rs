@@ -150,6 +150,11 @@ pub enum Op {
         /// Where.
         path: PathBuf,
     },
+    /// How much may still be written to the file system that holds a path: [`Outcome::Space`].
+    Space {
+        /// Where.
+        path: PathBuf,
+    },
     /// The entries of a directory, unsorted: [`Outcome::Entries`].
     ReadDir {
         /// Which.
@@ -281,6 +286,11 @@ pub enum Outcome {
         modified_ms: i64,
         /// Which device it is on, to tell file systems apart.
         device: u64,
+    },
+    /// A file system's room.
+    Space {
+        /// Bytes that this process may still write to it.
+        free: u64,
     },
     /// A directory's entries.
     Entries {

@@ -28,6 +28,9 @@ pub(crate) enum Slow {
     Stat {
         path: PathBuf,
     },
+    Space {
+        path: PathBuf,
+    },
     ReadDir {
         path: PathBuf,
     },
@@ -104,6 +107,9 @@ impl Slow {
         match self {
             Slow::Open { path, how, direct } => open(&path, how, direct).map(SlowDone::Opened),
             Slow::Stat { path } => named(&path, "stat", stat(&path)),
+            Slow::Space { path } => {
+                crate::free_bytes(&path).map(|free| SlowDone::Outcome(Outcome::Space { free }))
+            }
             Slow::ReadDir { path } => {
                 named(&path, "read directory", entries(&path).map(|entries| Outcome::Entries { entries }))
             }

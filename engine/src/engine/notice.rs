@@ -40,7 +40,7 @@ pub enum Notice {
         /// Where the log ends now.
         end: Offset,
     },
-    /// The device is full: appends are refused, reads go on.
+    /// The device is full, or at its low-water mark: appends are refused, reads go on.
     NoSpace,
     /// Space has returned: appends are taken again.
     SpaceReturned,

@@ -308,7 +308,7 @@ impl Served {
                 self.trim();
                 self.listener.tell(&self.name, &Notice::Trimmed { start: log_start });
             }
-            LogEvent::NoSpace => {
+            LogEvent::NoSpace | LogEvent::LowSpace { .. } => {
                 self.no_space = true;
                 self.listener.tell(&self.name, &Notice::NoSpace);
             }

@@ -51,8 +51,8 @@ impl Log {
     }
 
     fn has_space(&self) -> Result<(), AppendError> {
-        match &self.no_space {
-            Some(lack) => Err(AppendError::NoSpace { dir: self.dir.clone(), error: lack.error.clone() }),
+        match self.no_space.as_ref().map(|lack| &lack.error).or(self.room.low()) {
+            Some(error) => Err(AppendError::NoSpace { dir: self.dir.clone(), error: error.clone() }),
             None => Ok(()),
         }
     }

@@ -19,6 +19,7 @@ impl Log {
             Flight::Prepare(place) => self.prepare_done(now, place, completion.result),
             Flight::Script(slot) => self.script_step_done(now, slot as usize, completion.result),
             Flight::Stream(number) => self.stream_read_done(number, tag, completion.result),
+            Flight::Space => self.space_told(completion.result),
             Flight::Close => {}
         }
         self.debug_invariants();

@@ -45,8 +45,17 @@ pub enum LogEvent {
         /// The log end offset now.
         log_end: Offset,
     },
-    /// The device is full: appends are refused until [`LogEvent::SpaceReturned`].
+    /// The device is full: what was appended and is not written waits, and appends are refused, until
+    /// [`LogEvent::SpaceReturned`].
     NoSpace,
+    /// The file system is at its low-water mark ([`crate::LogSettings::min_free_bytes`]): what was appended is written,
+    /// and appends are refused until [`LogEvent::SpaceReturned`].
+    LowSpace {
+        /// Bytes free.
+        free: u64,
+        /// The mark.
+        mark: u64,
+    },
     /// Appends are taken again.
     SpaceReturned,
     /// The log is closed: everything is durable and its files are as Apache Kafka expects them.

@@ -25,6 +25,7 @@ mod retain;
 mod roll;
 mod script;
 mod seal;
+mod space;
 mod step;
 mod truncate;
 mod write;
@@ -154,6 +155,8 @@ pub struct Log {
     writes: VecDeque<InWrite>,
     /// Appends are refused until space returns.
     no_space: Option<NoSpace>,
+    /// Appends are refused before there is none.
+    room: space::Room,
 
     /// In order; the last is the active one; the live ones are the last few. Empty only while creating.
     segments: VecDeque<Segment>,
@@ -238,6 +241,7 @@ impl Log {
             raw_written_end: start,
             writes: VecDeque::new(),
             no_space: None,
+            room: space::Room::default(),
             segments: VecDeque::new(),
             next: None,
             snapshots: Vec::new(),

@@ -25,6 +25,7 @@ impl Log {
             self.tail.provision(io);
             self.drive_life(now, io);
             self.drive_names(now, io);
+            self.drive_space(now, io);
             self.drive_prepare(now, io);
             self.drive_writes(now, io);
             self.drive_syncs(now, io);
@@ -48,6 +49,7 @@ impl Log {
         let retries = self.scripts.iter().flatten().filter_map(|running| running.retry_at);
         let deadlines = [
             self.no_space.as_ref().map(|lack| lack.retry_at),
+            self.space_deadline(),
             self.sync_deadline(),
             self.checkpoint_deadline(),
             self.retention_deadline(),
@@ -137,7 +139,9 @@ impl Log {
             || self.scripts.iter().flatten().any(|running| running.retries > 0);
         if self.no_space.is_some() && !waiting {
             self.no_space = None;
-            self.events.push_back(LogEvent::SpaceReturned);
+            if self.room.low().is_none() {
+                self.events.push_back(LogEvent::SpaceReturned);
+            }
             self.due = true;
         } else if let Some(lack) = &mut self.no_space {
             // What still waits may be tried at once.

@@ -297,7 +297,7 @@ impl Log {
             // Live segments are the last few.
             let index = self.segments.len() - 1 - index;
             let settings = self.settings;
-            let lacking = self.no_space.is_some();
+            let lacking = self.no_space.is_some() || self.room.low().is_some();
             let segment = &mut self.segments[index];
             let staged = segment.size;
             let Some(live) = segment.live_mut() else { break };

@@ -60,6 +60,17 @@ impl<T> Parking<T> {
         Some(item)
     }
 
+    /// Takes out one that waits for more than `end`.
+    pub(crate) fn pop_beyond(&mut self, end: Offset) -> Option<T> {
+        let (&(until, _), _) = self.by_offset.last_key_value()?;
+        if until <= end {
+            return None;
+        }
+        let ((until, number), (deadline, item)) = self.by_offset.pop_last()?;
+        self.by_deadline.remove(&(deadline, until, number));
+        Some(item)
+    }
+
     /// Takes out those that `which` names.
     pub(crate) fn remove(&mut self, which: impl Fn(&T) -> bool) {
         let by_deadline = &mut self.by_deadline;
@@ -113,6 +124,16 @@ mod tests {
         assert_eq!(parking.next_deadline(), Some(at(20)));
         assert_eq!(parking.pop_reached(Offset::new(1)), Some('b'));
         assert_eq!((parking.next_deadline(), parking.len()), (None, 0));
+    }
+
+    #[test]
+    fn only_what_waits_for_more_is_taken_from_beyond() {
+        let mut parking = Parking::default();
+        for (until, name) in [(5, 'a'), (9, 'b'), (7, 'c')] {
+            parking.park(Offset::new(until), at(until as u64), name);
+        }
+        let beyond: String = std::iter::from_fn(|| parking.pop_beyond(Offset::new(5))).collect();
+        assert_eq!((beyond.as_str(), parking.len(), parking.next_deadline()), ("bc", 1, Some(at(5))));
     }
 
     #[test]

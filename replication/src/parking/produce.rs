@@ -45,6 +45,11 @@ impl ParkedProduces {
         self.leader.pop_expired(now).or_else(|| self.all.pop_expired(now))
     }
 
+    /// One that waits for the log to get further than `written`.
+    pub(crate) fn give_up_beyond(&mut self, written: Offset) -> Option<ParkedProduce> {
+        self.leader.pop_beyond(written).or_else(|| self.all.pop_beyond(written))
+    }
+
     /// Any one: none of them will be acknowledged.
     pub(crate) fn give_up(&mut self) -> Option<ParkedProduce> {
         self.leader.pop_first().or_else(|| self.all.pop_first())

@@ -34,8 +34,14 @@ impl Partition {
                 self.run(now, Event::LogMoved);
             }
             LogEvent::Truncated { .. } => self.run(now, Event::LogCut),
-            LogEvent::NoSpace => self.outgoing.push_back(Outgoing::NoSpace(true)),
-            LogEvent::SpaceReturned => self.outgoing.push_back(Outgoing::NoSpace(false)),
+            LogEvent::NoSpace => {
+                self.outgoing.push_back(Outgoing::NoSpace);
+                self.refuse_unwritten();
+            }
+            LogEvent::LowSpace { free, mark } => {
+                self.outgoing.push_back(Outgoing::LowSpace { free, mark });
+            }
+            LogEvent::SpaceReturned => self.outgoing.push_back(Outgoing::SpaceReturned),
             LogEvent::Closed => {
                 self.life = Life::Closed;
                 self.refuse_all(&self.not_leader());
@@ -48,6 +54,16 @@ impl Partition {
                 self.refuse_all(&PartitionError::Storage(failure));
             }
             _ => {}
+        }
+    }
+
+    /// Whoever waits for what a full disk does not take is told so at once, and not after the time limit. The batches
+    /// stay in the log and are written when space returns; an idempotent producer that sends one again gets its offsets.
+    fn refuse_unwritten(&mut self) {
+        let written = self.log.written_end();
+        while let Some(parked) = self.produces.give_up_beyond(written) {
+            let dir = self.log.dir().to_path_buf();
+            self.answer(parked.key, Err(PartitionError::NotWritten { dir }));
         }
     }
 }

@@ -28,6 +28,8 @@ pub(crate) enum Mode {
     HoldWrites,
     /// Syncs fail.
     FailSyncs,
+    /// The device is full: writes and preparations fail.
+    Full,
 }
 
 /// Files in memory whose operations may be held back.
@@ -35,7 +37,7 @@ pub(crate) struct Slow {
     pub(crate) inner: MemoryIo,
     pub(crate) mode: Mode,
     held: Vec<(Op, Token)>,
-    failed: Vec<Token>,
+    failed: Vec<(Token, ErrorKind)>,
 }
 
 impl Slow {
@@ -59,14 +61,17 @@ impl Io for Slow {
         match self.mode {
             Mode::HoldSyncs if sync => self.held.push((op, token)),
             Mode::HoldWrites if write => self.held.push((op, token)),
-            Mode::FailSyncs if sync => self.failed.push(token),
+            Mode::FailSyncs if sync => self.failed.push((token, ErrorKind::Device)),
+            Mode::Full if matches!(op, Op::Write { .. } | Op::Prepare { .. }) => {
+                self.failed.push((token, ErrorKind::NoSpace));
+            }
             _ => self.inner.submit(op, token),
         }
     }
 
     fn reap(&mut self, out: &mut Vec<Completion>) {
-        for token in self.failed.drain(..) {
-            let result = Err(IoError::of(ErrorKind::Device, "sync", "a log"));
+        for (token, kind) in self.failed.drain(..) {
+            let result = Err(IoError::of(kind, "write", "a log"));
             out.push(Completion { token, result });
         }
         self.inner.reap(out);

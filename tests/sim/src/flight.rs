@@ -44,6 +44,7 @@ pub(crate) enum Task {
     Sync { file: FileId, covers: u64, data_only: bool },
     Close { file: FileId },
     Stat { path: PathBuf },
+    Space { path: PathBuf },
     ReadDir { path: PathBuf },
     SyncDir { path: PathBuf, covers: u64 },
 }
@@ -53,7 +54,7 @@ impl Task {
         match self {
             Task::Change { file, .. } => *file,
             Task::Read { file, .. } | Task::Sync { file, .. } | Task::Close { file } => Some(*file),
-            Task::Stat { .. } | Task::ReadDir { .. } | Task::SyncDir { .. } => None,
+            Task::Stat { .. } | Task::Space { .. } | Task::ReadDir { .. } | Task::SyncDir { .. } => None,
         }
     }
 
@@ -122,6 +123,7 @@ impl SimIo {
                 on_file(file, Effect::Truncate { file: node, len })
             }
             Op::Stat { path } => Task::Stat { path },
+            Op::Space { path } => Task::Space { path },
             Op::ReadDir { path } => Task::ReadDir { path },
             Op::Rename { from, to } => {
                 let subject = from.clone();
@@ -215,6 +217,9 @@ impl SimIo {
                 let (kind, len, modified_ms) = disk.stat(&path)?;
                 Ok(Outcome::Stat { kind, len, modified_ms, device: 1 })
             }),
+            Task::Space { path } => {
+                self.answer(errno, name, &path, |disk| Ok(Outcome::Space { free: disk.free() }))
+            }
             Task::ReadDir { path } => {
                 let mut entries = Vec::new();
                 let done = self.answer(errno, name, &path, |disk| {

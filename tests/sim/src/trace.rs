@@ -17,6 +17,7 @@ pub(crate) fn name(op: &Op) -> &'static str {
         Op::Prepare { .. } => "prepare",
         Op::Truncate { .. } => "truncate",
         Op::Stat { .. } => "stat",
+        Op::Space { .. } => "space",
         Op::ReadDir { .. } => "readdir",
         Op::Rename { .. } => "rename",
         Op::Unlink { .. } => "unlink",
@@ -77,6 +78,7 @@ pub(crate) fn submission(trace: &mut TraceHash, op: &Op, token: Token) {
             path(trace, to);
         }
         Op::Stat { path: at }
+        | Op::Space { path: at }
         | Op::ReadDir { path: at }
         | Op::Unlink { path: at }
         | Op::CreateDir { path: at }
@@ -107,6 +109,7 @@ pub(crate) fn completion(trace: &mut TraceHash, completion: &Completion) {
             trace.word(*len);
             trace.word(*modified_ms as u64);
         }
+        Ok(Outcome::Space { free }) => trace.word(*free),
         Ok(Outcome::Entries { entries }) => {
             entries.iter().for_each(|entry| trace.bytes(entry.name.as_bytes()));
         }

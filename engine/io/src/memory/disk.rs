@@ -35,6 +35,8 @@ type Errno = i32;
 struct Tree {
     nodes: BTreeMap<PathBuf, Node>,
     wall_ms: i64,
+    /// What [`MemoryDisk::set_free`] was told; none: without bounds.
+    free: Option<u64>,
 }
 
 #[derive(Clone)]
@@ -181,6 +183,16 @@ impl MemoryDisk {
         MemoryDisk::default()
     }
 
+    /// Says from now on that so many bytes are free ([`Op::Space`](crate::Op::Space)). Writes do not heed it: it is for
+    /// tests of what is done before a disk is full. Default: without bounds.
+    pub fn set_free(&self, bytes: u64) {
+        self.tree.lock().free = Some(bytes);
+    }
+
+    pub(super) fn free(&self) -> u64 {
+        self.tree.lock().free.unwrap_or(u64::MAX)
+    }
+
     /// An independent copy of all there is: what a power cut right now would leave, had all been synced.
     #[must_use]
     pub fn fork(&self) -> MemoryDisk {
@@ -196,7 +208,7 @@ impl MemoryDisk {
                 (path.clone(), node)
             })
             .collect();
-        MemoryDisk { tree: Arc::new(Mutex::new(Tree { nodes, wall_ms: tree.wall_ms })) }
+        MemoryDisk { tree: Arc::new(Mutex::new(Tree { nodes, wall_ms: tree.wall_ms, free: tree.free })) }
     }
 
     /// What the file at `path` holds, `None` if there is no file.

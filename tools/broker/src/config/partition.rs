@@ -40,6 +40,7 @@ impl Settings {
             },
             timestamp_before_max_ms: topic.timestamp_before_max_ms,
             timestamp_after_max_ms: topic.timestamp_after_max_ms,
+            min_free_bytes: self.number("highwater.min.free.bytes"),
             producer_expiration_ms: self.number("producer.id.expiration.ms"),
             // `os` leaves when to write to the operating system: a record is acknowledged once the page cache has it,
             // without a turn of the device (`docs/decisions/0004` has the latencies).
@@ -70,9 +71,10 @@ mod tests {
             (Source::File, "log.retention.hours".into(), "1".into()),
             (Source::File, "log.cleanup.policy".into(), "".into()),
             (Source::File, "durability".into(), "interval".into()),
+            (Source::File, "highwater.min.free.bytes".into(), "4096".into()),
         ];
         let (log, partition) = Settings::from_sources(&given).unwrap().of_partitions(&Image::new("c"), "t");
-        assert_eq!(log.retention_ms, None);
+        assert_eq!((log.retention_ms, log.min_free_bytes), (None, 4096));
         assert!(!partition.deletable);
         assert_eq!(
             log.durability,

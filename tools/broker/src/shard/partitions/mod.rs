@@ -68,6 +68,8 @@ pub(super) struct Partitions {
     leaving: BTreeSet<PartitionKey>,
     /// Partitions that were made and do not serve yet.
     making: BTreeSet<PartitionKey>,
+    /// Partitions that refuse appends for want of space, by directory: each directory is told of once.
+    short: BTreeMap<usize, BTreeSet<PartitionKey>>,
     /// Failures that were told.
     told: BTreeSet<PartitionKey>,
     deadline: Option<Mono>,
@@ -235,6 +237,7 @@ impl Partitions {
             .collect();
         for key in removed {
             self.leaving.remove(&key);
+            self.short.values_mut().for_each(|short| _ = short.remove(&key));
             self.node.remove(key);
         }
     }
@@ -243,22 +246,12 @@ impl Partitions {
     fn tell(&mut self, key: PartitionKey, outgoing: &Outgoing, now: Now, log: &mut Log) {
         let name = self.places.get(&key).map_or_else(String::new, |place| place.partition.to_string());
         match outgoing {
-            Outgoing::NoSpace(true) => log.repeated(
-                now,
-                Level::Error,
-                "space",
-                format_args!(
-                    "{name}: the device is full; appends are refused, reads are served; free some space"
-                ),
-            ),
-            Outgoing::NoSpace(false) => {
-                log.repeated(
-                    now,
-                    Level::Info,
-                    "space",
-                    format_args!("{name}: there is space again, appends are taken"),
-                );
+            Outgoing::NoSpace => self.tell_space(key, now, log, "is full"),
+            Outgoing::LowSpace { free, mark } => {
+                let text = format!("has {free} bytes free, fewer than highwater.min.free.bytes={mark}");
+                self.tell_space(key, now, log, &text);
             }
+            Outgoing::SpaceReturned => self.space_returned(key, now, log),
             Outgoing::CommittedLost { from, until } => log.line(
                 now,
                 Level::Error,
@@ -270,6 +263,27 @@ impl Partitions {
                 "replication",
                 format_args!("{name}: expected nothing for other brokers from a lone one, found {other:?}"),
             ),
+        }
+    }
+
+    /// Says once of a directory that there is no space.
+    fn tell_space(&mut self, key: PartitionKey, now: Now, log: &mut Log, text: &str) {
+        let Some(place) = self.places.get(&key) else { return };
+        let short = self.short.entry(place.dir).or_default();
+        if short.insert(key) && short.len() == 1 {
+            let dir = self.dirs[place.dir].path.display();
+            let rest = "appends are refused until there is space, reads are served; free some";
+            log.line(now, Level::Error, format_args!("{dir} {text}: {rest}"));
+        }
+    }
+
+    /// Says once of a directory that there is space again, when none of its partitions lacks any.
+    fn space_returned(&mut self, key: PartitionKey, now: Now, log: &mut Log) {
+        for (dir, short) in &mut self.short {
+            if short.remove(&key) && short.is_empty() {
+                let dir = self.dirs[*dir].path.display();
+                log.line(now, Level::Info, format_args!("{dir} has space again: appends are taken"));
+            }
         }
     }
 

@@ -36,6 +36,7 @@ impl Partitions {
             wanted: Vec::new(),
             leaving: BTreeSet::new(),
             making: BTreeSet::new(),
+            short: BTreeMap::new(),
             told: BTreeSet::new(),
             deadline: None,
             closing: false,
