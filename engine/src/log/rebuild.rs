@@ -77,7 +77,6 @@ impl Log {
         let (mut gathered, mut at) =
             self.begin_gathering(io, found, base, resumes, checkpointed, proof, plan, &mut window)?;
         let outcome = loop {
-            // The checkpoint is held against the batches where it ends.
             let end = if at.0 < checkpointed { checkpointed } else { len };
             let end_offset = proof.and_then(|proof| proof.offset_at(number, end));
             let epochs = std::mem::take(&mut self.epochs);
