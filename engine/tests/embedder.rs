@@ -10,9 +10,10 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, Thread};
 use std::time::Duration;
 
+use highwater_engine::batch::Batches;
 use highwater_engine::{
-    Durability, Engine, EngineConfig, EngineError, Follower, Limits, LogHandle, LogSettings, MemoryDisk,
-    NewRecord, Notice, Offset, ReadError, WallMs,
+    Durability, Engine, EngineConfig, EngineError, Follower, Limits, LogHandle, LogSettings, Mapping,
+    MemoryDisk, NewRecord, Notice, Offset, ReadError, WallMs,
 };
 
 fn in_memory() -> EngineConfig {
@@ -98,12 +99,12 @@ fn sleeping_readers_keep_no_writer_out() {
     let engine = Engine::open(config).unwrap();
     let log = engine.log("events").unwrap();
     let waiting: Vec<_> = (0..100).map(|_| log.follow(Offset::ZERO, 100)).collect();
-    let refused = log.follow(Offset::ZERO, 100).wait().unwrap();
+    let refused = log.follow(Offset::ZERO, 100).result();
     assert_eq!(refused.unwrap_err(), EngineError::Overloaded);
     assert_eq!(log.metrics().unwrap().waiting_readers, 100);
     append(&log, "for all");
     for ticket in waiting {
-        assert_eq!(texts(ticket.wait().unwrap().unwrap().records(Offset::ZERO).unwrap()), ["for all"]);
+        assert_eq!(texts(ticket.result().unwrap().records(Offset::ZERO).unwrap()), ["for all"]);
     }
     // Tickets that were dropped make room for others.
     for _ in 0..100 {
@@ -111,7 +112,7 @@ fn sleeping_readers_keep_no_writer_out() {
     }
     let ticket = log.follow(Offset::new(1), 100);
     append(&log, "more");
-    assert_eq!(ticket.wait().unwrap().unwrap().next, Offset::new(2));
+    assert_eq!(ticket.result().unwrap().next, Offset::new(2));
 }
 
 #[test]
@@ -153,7 +154,7 @@ fn an_append_that_would_wait_comes_back_to_a_task_that_must_not() {
     for _ in 0..8 {
         release.send(()).unwrap();
     }
-    assert_eq!(first.wait().unwrap().unwrap().end, Offset::new(1));
+    assert_eq!(first.result().unwrap().end, Offset::new(1));
     assert_eq!(block_on(second).unwrap().unwrap().end, Offset::new(2));
     assert_eq!(block_on(log.try_append(third).unwrap()).unwrap().unwrap().end, Offset::new(3));
 }
@@ -324,4 +325,32 @@ fn a_trim_that_has_returned_stays_after_an_abrupt_end() {
     let engine = Engine::open(EngineConfig::at("data").in_memory(disk.fork())).unwrap();
     let facts = engine.log("events").unwrap().facts().unwrap();
     assert_eq!((facts.start, facts.end), (Offset::new(2), Offset::new(3)));
+}
+
+#[test]
+fn a_sealed_segment_is_seen_without_reading_it() {
+    let scratch = Scratch::new("embedder-mapping");
+    let config = EngineConfig::at(&scratch.0);
+    let engine = Engine::open(config.settings(LogSettings { segment_bytes: 1024, ..LogSettings::default() }));
+    let engine = engine.unwrap();
+    let log = engine.log("events").unwrap();
+    while log.facts().unwrap().segments == 1 {
+        append(&log, &"x".repeat(300));
+    }
+    let directory = log.directory().unwrap();
+    engine.close().unwrap();
+    let segment = Mapping::open(&directory.join("00000000000000000000.log")).unwrap();
+    let batches: Vec<_> = Batches::in_file(&segment).map(|batch| batch.unwrap()).collect();
+    assert!(batches.len() > 1 && batches.iter().all(|batch| batch.crc_matches()));
+    assert_eq!(batches.last().unwrap().end(), segment.len());
+}
+
+#[test]
+fn what_an_embedder_holds_may_go_to_any_thread() {
+    fn anywhere<T: Send + Sync + 'static>() {}
+    anywhere::<Engine>();
+    anywhere::<LogHandle>();
+    anywhere::<Follower>();
+    anywhere::<EngineError>();
+    anywhere::<highwater_engine::Fetched>();
 }

@@ -56,8 +56,8 @@ impl Follower {
     /// The next records; waits until there is at least one. After an error the position is as it was.
     pub fn wait(&mut self) -> Result<Vec<StoredRecord>, EngineError> {
         loop {
-            let records = self.ask().wait().ok_or(EngineError::Stopped)?;
-            let records = self.take(records?)?;
+            let fetched = self.ask().result()?;
+            let records = self.take(fetched)?;
             if !records.is_empty() {
                 return Ok(records);
             }

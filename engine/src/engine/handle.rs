@@ -1,5 +1,6 @@
 //! One log, from any thread.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use highwater_base::{Limits, Offset, WallMs};
@@ -22,7 +23,7 @@ use crate::{Appended, Fetched, LogSettings, Ticket, TimestampOffset};
 /// let second = log.pack([NewRecord::new().key("a").value("3")]);
 /// let ticket = log.start_append(first); // wait for it, poll it, or `.await` it
 /// log.append(second)?;
-/// assert_eq!(ticket.wait().unwrap()?.end, Offset::new(2));
+/// assert_eq!(ticket.result()?.end, Offset::new(2));
 /// let values: Vec<_> = log.records(Offset::new(1), 1 << 20)?.into_iter().map(|r| r.value).collect();
 /// assert_eq!(values, [Some(b"2".to_vec()), Some(b"3".to_vec())]);
 /// # Ok::<(), highwater_engine::EngineError>(())
@@ -33,6 +34,14 @@ pub struct LogHandle {
     owner: u32,
     shard: Sender<Message>,
     ways: Arc<Ways>,
+}
+
+impl<T> Ticket<Result<T, EngineError>> {
+    /// Blocks until the answer is there: [`Ticket::wait`], with [`EngineError::Stopped`] for an engine that has stopped
+    /// without one.
+    pub fn result(self) -> Result<T, EngineError> {
+        self.wait().unwrap_or(Err(EngineError::Stopped))
+    }
 }
 
 /// The ways into an engine's shards, for all its handles.
@@ -89,7 +98,7 @@ impl LogHandle {
     /// Appends one record batch and waits until it is acknowledged: under
     /// [`Durability::Each`](crate::Durability::Each), until it is on stable storage.
     pub fn append(&self, batch: Vec<u8>) -> Result<Appended, EngineError> {
-        self.start_append(batch).wait().ok_or(EngineError::Stopped)?
+        self.start_append(batch).result()
     }
 
     /// Appends several batches, which share writes and syncs, and waits for all. Each is all or nothing, the whole is
@@ -99,8 +108,7 @@ impl LogHandle {
         batches: impl IntoIterator<Item = Vec<u8>>,
     ) -> Result<Vec<Appended>, EngineError> {
         let tickets: Vec<_> = batches.into_iter().map(|batch| self.start_append(batch)).collect();
-        let answers: Vec<_> =
-            tickets.into_iter().map(|ticket| ticket.wait().ok_or(EngineError::Stopped)?).collect();
+        let answers: Vec<_> = tickets.into_iter().map(Ticket::result).collect();
         answers.into_iter().collect()
     }
 
@@ -124,7 +132,7 @@ impl LogHandle {
     /// Reads whole batches from the one that holds `from`: about `max_bytes`, at least one batch if there is one. The
     /// bytes are never copied; [`Fetched::records`] takes the records out of them.
     pub fn read(&self, from: Offset, max_bytes: usize) -> Result<Fetched, EngineError> {
-        self.start_read(from, max_bytes).wait().ok_or(EngineError::Stopped)?
+        self.start_read(from, max_bytes).result()
     }
 
     /// Like [`LogHandle::read`], without waiting for the disk.
@@ -175,6 +183,12 @@ impl LogHandle {
         self.wait_for(|reply| Request::Facts { reply })
     }
 
+    /// The log's directory, with its files in Apache Kafka's format: to look at, not to write to. With the feature
+    /// `map`, [`Mapping`](crate::Mapping) shows a sealed segment without reading it, as long as retention leaves it.
+    pub fn directory(&self) -> Result<PathBuf, EngineError> {
+        self.wait_for(|reply| Request::Directory { reply })
+    }
+
     /// What went through the log since it was opened.
     pub fn metrics(&self) -> Result<LogMetrics, EngineError> {
         self.wait_for(|reply| Request::Metrics { reply })
@@ -189,7 +203,7 @@ impl LogHandle {
     }
 
     fn wait_for<T>(&self, request: impl FnOnce(Reply<T>) -> Request) -> Result<T, EngineError> {
-        self.ask(self.ways.readers.enter(0), request).wait().ok_or(EngineError::Stopped)?
+        self.ask(self.ways.readers.enter(0), request).result()
     }
 
     /// Sends a request that has its place. A shard that is gone drops the promise, which answers the ticket.

@@ -144,6 +144,7 @@ impl Served {
                 self.trim();
             }
             Request::Facts { reply } => reply.answer(Ok(self.facts())),
+            Request::Directory { reply } => reply.answer(Ok(self.log.dir().to_path_buf())),
             Request::Metrics { reply } => reply.answer(Ok(self.metrics())),
             Request::Settings { settings, reply } => {
                 self.log.update_settings(*settings);

@@ -108,6 +108,7 @@ pub(super) enum Request {
     Truncate { to: Offset, reply: Reply<Offset> },
     Trim { to: Offset, reply: Reply<Offset> },
     Facts { reply: Reply<LogFacts> },
+    Directory { reply: Reply<PathBuf> },
     Metrics { reply: Reply<LogMetrics> },
     Settings { settings: Box<LogSettings>, reply: Reply<()> },
     Delete { reply: Reply<()> },
