@@ -8,6 +8,7 @@ pub mod ledger;
 pub mod loop_disk;
 pub mod model;
 pub mod ours;
+pub mod points;
 pub mod recover;
 pub mod replay;
 pub mod rig;

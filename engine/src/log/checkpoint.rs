@@ -11,6 +11,7 @@ use super::flight::Purpose;
 use super::script::{Step, replace_file};
 use super::{Log, State};
 use crate::Durability;
+use crate::index::TXN_ENTRY_BYTES;
 use crate::layout::{CHECKPOINT, FileKind};
 use crate::recovery::Checkpoint;
 use crate::segment::Name;
@@ -34,8 +35,8 @@ pub(crate) struct CheckpointState {
 #[derive(Debug)]
 struct Captured {
     checkpoint: Checkpoint,
-    /// Bytes of the offset and the time index up to there.
-    indexed: (usize, usize),
+    /// Bytes of the offset, the time and the transaction index up to there.
+    indexed: [usize; 3],
     /// The producers, if there are any.
     snapshot: Option<Vec<u8>>,
 }
@@ -153,7 +154,11 @@ impl Log {
                 first_timestamp: live.first_timestamp.unwrap_or(WallMs::NONE),
                 epoch: self.epochs.latest(),
             },
-            indexed: (live.index.offset_bytes().len(), live.index.time_bytes().len()),
+            indexed: [
+                live.index.offset_bytes().len(),
+                live.index.time_bytes().len(),
+                active.aborted.len() * TXN_ENTRY_BYTES,
+            ],
             snapshot,
         }
     }
@@ -183,15 +188,17 @@ impl Log {
         let live = self.active().live().expect("the last segment is live");
         let mut steps = Vec::new();
         if whole {
-            for (kind, bytes, from, to) in [
-                (
-                    FileKind::OffsetIndex,
-                    live.index.offset_bytes(),
-                    live.indexed_on_disk.0,
-                    captured.indexed.0,
-                ),
-                (FileKind::TimeIndex, live.index.time_bytes(), live.indexed_on_disk.1, captured.indexed.1),
-            ] {
+            let aborted = self.active().aborted_bytes().unwrap_or_default();
+            for (i, (kind, bytes)) in [
+                (FileKind::OffsetIndex, live.index.offset_bytes()),
+                (FileKind::TimeIndex, live.index.time_bytes()),
+                // Markers before the checkpoint are not read again: what they aborted must be found here.
+                (FileKind::TxnIndex, &aborted[..]),
+            ]
+            .into_iter()
+            .enumerate()
+            {
+                let (from, to) = (live.indexed_on_disk[i], captured.indexed[i]);
                 if to > from {
                     let data = Slice::from(bytes[from..to].to_vec());
                     let path = self.path(kind, checkpoint.segment);

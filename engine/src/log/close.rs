@@ -93,7 +93,8 @@ impl Log {
         steps.extend(write_file(self.path(FileKind::OffsetIndex, base), offsets));
         steps.extend(write_file(self.path(FileKind::TimeIndex, base), times));
         if let Some(aborted) = self.active().aborted_bytes() {
-            steps.extend(write_file(self.path(FileKind::TxnIndex, base), aborted));
+            // A checkpoint may count on what is there: old or new, never torn.
+            steps.extend(super::script::replace_file(self.path(FileKind::TxnIndex, base), aborted));
         }
         // Kafka looks for a snapshot at the end; without one it reads the log again.
         let end = self.log_end;

@@ -11,7 +11,7 @@ use super::rebuild::Gathered;
 use super::recover::Proof;
 use super::script::{Step, replace_file, write_file};
 use crate::OpenError;
-use crate::index::{IndexBuilder, OFFSET_ENTRY_BYTES, TIME_ENTRY_BYTES};
+use crate::index::{IndexBuilder, OFFSET_ENTRY_BYTES, TIME_ENTRY_BYTES, TXN_ENTRY_BYTES};
 use crate::layout::{FileKind, FileName, FileState};
 use crate::recovery::{RecoveryReport, Triage};
 use crate::segment::{Live, Name, Phase, Segment};
@@ -53,6 +53,10 @@ impl Log {
                 let path = self.path(kind, base);
                 let there = if found.has(kind, base) { read_file(io, &path)? } else { None };
                 match bytes {
+                    // A checkpoint of this segment may count on what is there.
+                    Some(bytes) if there.as_ref() != Some(&bytes) && kind == FileKind::TxnIndex => {
+                        steps.extend(replace_file(path, bytes));
+                    }
                     Some(bytes) if there.as_ref() != Some(&bytes) => steps.extend(write_file(path, bytes)),
                     Some(_) => continue,
                     None if there.is_some() => steps.push(Step::Unlink { path }),
@@ -160,7 +164,8 @@ impl Log {
         live.first_timestamp = gathered.first_timestamp;
         live.seal = gathered.seal.filter(|seal| seal.length().get() == size);
         live.index = gathered.index;
-        live.indexed_on_disk = self.settle_index_files(io, found, base, &live.index)?;
+        let aborted = segment.aborted_bytes().unwrap_or_default();
+        live.indexed_on_disk = self.settle_index_files(io, found, base, &live.index, &aborted)?;
         segment.phase = Phase::Live(Box::new(live));
         let end = segment.end;
         self.segments.push_back(segment);
@@ -176,12 +181,14 @@ impl Log {
         found: &Triage,
         base: Offset,
         index: &IndexBuilder,
-    ) -> Result<(usize, usize), OpenError> {
-        let mut settled = [0, 0];
+        aborted: &[u8],
+    ) -> Result<[usize; 3], OpenError> {
+        let mut settled = [0; 3];
         let mut steps = Vec::new();
         for (i, (kind, bytes, entry)) in [
             (FileKind::OffsetIndex, index.offset_bytes(), OFFSET_ENTRY_BYTES),
             (FileKind::TimeIndex, index.time_bytes(), TIME_ENTRY_BYTES),
+            (FileKind::TxnIndex, aborted, TXN_ENTRY_BYTES),
         ]
         .into_iter()
         .enumerate()
@@ -203,7 +210,7 @@ impl Log {
             }
         }
         run(io, steps)?;
-        Ok((settled[0], settled[1]))
+        Ok(settled)
     }
 
     /// Files of segments behind the log's end go.

@@ -67,10 +67,11 @@ impl Log {
         settle_names(io, dir, &mut found, &settings, &mut report)?;
         let epochs = match found.epochs {
             true => read_file(io, &dir.join(LEADER_EPOCHS))?
-                .and_then(|bytes| EpochCache::decode(&String::from_utf8_lossy(&bytes)).ok())
-                .unwrap_or_default(),
-            false => EpochCache::default(),
+                .and_then(|bytes| EpochCache::decode(&String::from_utf8_lossy(&bytes)).ok()),
+            false => None,
         };
+        // One that cannot be read is as good as none.
+        found.epochs = epochs.is_some();
         let checkpoint = match found.checkpoint {
             true => read_file(io, &dir.join(CHECKPOINT))?.and_then(|bytes| Checkpoint::newest(&bytes)),
             false => None,
@@ -91,7 +92,8 @@ impl Log {
         let start = [hint.log_start, checkpoint.map(|checkpoint| checkpoint.log_start)];
         let start = start.into_iter().flatten().max();
         let mut log = Log::blank(now, dir, owner, settings, topic_id, start.unwrap_or(Offset::ZERO));
-        log.epochs = epochs;
+        log.epochs_dirty = epochs.is_none() && segments.iter().any(|segment| segment.len > 0);
+        log.epochs = epochs.unwrap_or_default();
         log.snapshots = found.snapshots.clone();
         if !hint.clean_stop {
             log.settle_directory(io, checkpoint.is_none())?;

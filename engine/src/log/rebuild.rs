@@ -9,7 +9,7 @@ use super::recover::{Next, Plan, Proof};
 use super::script::Step;
 use crate::OpenError;
 use crate::batch::Batch;
-use crate::index::{AbortedTxn, IndexBuilder, OFFSET_ENTRY_BYTES, OffsetIndex, TIME_ENTRY_BYTES};
+use crate::index::{AbortedTxn, IndexBuilder, OFFSET_ENTRY_BYTES, OffsetIndex, TIME_ENTRY_BYTES, TxnIndex};
 use crate::layout::FileKind;
 use crate::producers::{ProducerBatch, Producers};
 use crate::recovery::{RecoveryReport, Stop, Triage, WalkRules, Window, walk};
@@ -84,7 +84,7 @@ impl Log {
             let rules = WalkRules {
                 base,
                 limit,
-                epochs: (at.0 < checkpointed).then_some(&epochs),
+                epochs: (at.0 < checkpointed && !plan.epochs_lost).then_some(&epochs),
                 mutant: self.settings.mutant,
                 end_offset,
             };
@@ -184,8 +184,10 @@ impl Log {
             },
         };
         let start = (0, base);
+        // Markers before that offset are not applied.
+        gathered.aborted = self.aborted_on_disk(io, found, base, plan.producers_from)?;
         // Producers whose snapshot ends here or earlier are told of every batch of this segment.
-        if !resumes || plan.producers_from <= base {
+        if !resumes || plan.epochs_lost || plan.producers_from <= base {
             return Ok((gathered, start));
         }
         let offsets = read_file(io, &self.path(FileKind::OffsetIndex, base))?.unwrap_or_default();
@@ -233,20 +235,27 @@ impl Log {
         if position > 0 {
             gathered.first_timestamp = self.first_timestamp_on_disk(io, base, proof)?;
         }
-        let txns = if found.has(FileKind::TxnIndex, base) {
-            read_file(io, &self.path(FileKind::TxnIndex, base))?.unwrap_or_default()
-        } else {
-            Vec::new()
-        };
-        let txns = crate::index::TxnIndex::new(&txns);
-        if txns.check(base).is_ok() {
-            gathered.aborted = txns
-                .entries()
-                .map(|(_, aborted)| aborted)
-                .take_while(|a| a.last_offset < facts.first)
-                .collect();
+        if facts.first > plan.producers_from {
+            gathered.aborted = self.aborted_on_disk(io, found, base, facts.first)?;
         }
         Ok((gathered, (position, facts.first)))
+    }
+
+    /// What a segment's transaction index says of markers before `end`.
+    fn aborted_on_disk(
+        &self,
+        io: &mut dyn Park,
+        found: &Triage,
+        base: Offset,
+        end: Offset,
+    ) -> Result<Vec<AbortedTxn>, OpenError> {
+        if end <= base || !found.has(FileKind::TxnIndex, base) {
+            return Ok(Vec::new());
+        }
+        let bytes = read_file(io, &self.path(FileKind::TxnIndex, base))?.unwrap_or_default();
+        let txns = TxnIndex::new(&bytes);
+        let keep = if txns.check(base).is_ok() { txns.len_below(end) } else { 0 };
+        Ok(txns.entries().map(|(_, aborted)| aborted).take(keep).collect())
     }
 
     fn first_timestamp_on_disk(

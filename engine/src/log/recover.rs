@@ -51,6 +51,8 @@ pub(super) struct Plan {
     pub(super) producers_from: Offset,
     /// The directory was stopped in order.
     pub(super) clean: bool,
+    /// The epoch checkpoint is missing or damaged: every batch is read to make it again.
+    pub(super) epochs_lost: bool,
 }
 
 /// What a segment's walk asks for next.
@@ -143,6 +145,11 @@ impl Log {
             (None, false, Some(point)) => holding(point),
             (None, false, None) => 0,
         };
+        // A damaged transaction index is made again from the producers of where its segment begins.
+        let damaged = self.damaged_txn_index(io, found, on_disk)?;
+        let index_from = damaged.map_or(index_from, |damaged| index_from.min(damaged));
+        let checkpoint = checkpoint.filter(|_| damaged.is_none());
+        let clean_stop = hint.clean_stop && damaged.is_none();
         // Producers: none were known, or a snapshot goes with it, or the newest that is usable.
         let mut producers_from = on_disk[0].base;
         match checkpoint {
@@ -150,7 +157,7 @@ impl Log {
             _ => {
                 let newest = match checkpoint {
                     Some(checkpoint) => checkpoint.offset,
-                    None if hint.clean_stop => Offset::MAX,
+                    None if clean_stop => Offset::MAX,
                     None => on_disk[index_from].base,
                 };
                 let usable = found.snapshots.iter().rev().filter(|snapshot| **snapshot <= newest);
@@ -170,7 +177,7 @@ impl Log {
                     }
                     self.producers.clear();
                 }
-                if !loaded && checkpoint.is_none() && hint.clean_stop && found.snapshots.is_empty() {
+                if !loaded && checkpoint.is_none() && clean_stop && found.snapshots.is_empty() {
                     // As Kafka does: a clean stop without a snapshot knew no producers.
                     producers_from = Offset::MAX;
                 }
@@ -187,7 +194,27 @@ impl Log {
             _ => missing,
         };
         let index_from = missing.map_or(index_from, |missing| index_from.min(missing));
-        Ok(Plan { first: first.min(index_from), index_from, producers_from, clean: hint.clean_stop })
+        let epochs_lost = !found.epochs && on_disk.iter().any(|file| file.len > 0);
+        let first = if epochs_lost { 0 } else { first.min(index_from) };
+        Ok(Plan { first, index_from, producers_from, clean: hint.clean_stop, epochs_lost })
+    }
+
+    /// The first segment whose transaction index is there and is none.
+    fn damaged_txn_index(
+        &self,
+        io: &mut dyn Park,
+        found: &Triage,
+        on_disk: &[OnDisk],
+    ) -> Result<Option<usize>, OpenError> {
+        for (number, file) in on_disk.iter().enumerate() {
+            if found.has(FileKind::TxnIndex, file.base) {
+                let bytes = read_file(io, &self.path(FileKind::TxnIndex, file.base))?.unwrap_or_default();
+                if TxnIndex::new(&bytes).check(file.base).is_err() {
+                    return Ok(Some(number));
+                }
+            }
+        }
+        Ok(None)
     }
 
     /// A segment that is not read: its facts come from its size and its indexes' ends.

@@ -38,7 +38,8 @@ impl Log {
         steps.extend(write_file(self.path(FileKind::OffsetIndex, base), offsets));
         steps.extend(write_file(self.path(FileKind::TimeIndex, base), times));
         if let Some(aborted) = aborted {
-            steps.extend(write_file(self.path(FileKind::TxnIndex, base), aborted));
+            // A checkpoint may count on what is there: old or new, never torn.
+            steps.extend(replace_file(self.path(FileKind::TxnIndex, base), aborted));
         }
         if let Some(snapshot) = snapshot {
             steps.extend(replace_file(self.path(FileKind::Snapshot, end), snapshot));

@@ -231,13 +231,14 @@ impl Log {
         live.first_timestamp = walk.first_timestamp.filter(|_| place > 0);
         live.seal = if place == 0 { Some(Default::default()) } else { None };
         live.index = walk.index;
-        live.indexed_on_disk = (live.index.offset_bytes().len(), live.index.time_bytes().len());
         let (offsets, times) = (live.index.offset_bytes().to_vec(), live.index.time_bytes().to_vec());
         target.size = place;
         target.end = end;
         target.largest = if place == 0 { Largest::NONE } else { walk.largest };
+        let all_aborted = target.aborted_bytes().filter(|_| !was_sealed);
         target.aborted.retain(|aborted| aborted.last_offset < end);
         let aborted = target.aborted_bytes();
+        live.indexed_on_disk = [offsets.len(), times.len(), aborted.as_ref().map_or(0, Vec::len)];
         target.phase = Phase::Live(Box::new(live));
         self.epochs_dirty |= self.epochs.truncate_to(end);
         self.quarantine.truncate(end);
@@ -256,6 +257,10 @@ impl Log {
                 self.snapshots.insert(index, end);
             }
         }
+        // The checkpoint counts on the transaction index up to the cut; more does no harm.
+        if let Some(bytes) = all_aborted {
+            steps.extend(replace_file(self.path(FileKind::TxnIndex, base), bytes));
+        }
         steps.push(Step::Unlink { path: self.path(FileKind::Seal, base) });
         steps.push(Step::SyncDir { path: self.dir.clone() });
         steps.extend(self.last_checkpoint_steps());
@@ -264,7 +269,7 @@ impl Log {
         steps.extend(write_file(self.path(FileKind::OffsetIndex, base), offsets));
         steps.extend(write_file(self.path(FileKind::TimeIndex, base), times));
         match aborted {
-            Some(bytes) => steps.extend(write_file(self.path(FileKind::TxnIndex, base), bytes)),
+            Some(bytes) => steps.extend(replace_file(self.path(FileKind::TxnIndex, base), bytes)),
             None => steps.push(Step::Unlink { path: self.path(FileKind::TxnIndex, base) }),
         }
         for snapshot in stale {

@@ -72,8 +72,8 @@ pub(crate) struct Live {
     pub(crate) index: IndexBuilder,
     /// The seal in the making; none if not every byte passed through here, after a restart.
     pub(crate) seal: Option<SealBuilder>,
-    /// Bytes of the offset and the time index that are durable in their files already.
-    pub(crate) indexed_on_disk: (usize, usize),
+    /// Bytes of the offset, the time and the transaction index that are durable in their files already.
+    pub(crate) indexed_on_disk: [usize; 3],
 }
 
 impl Live {
@@ -98,7 +98,7 @@ impl Live {
             created,
             index: IndexBuilder::new(base, index_interval),
             seal: Some(SealBuilder::new()),
-            indexed_on_disk: (0, 0),
+            indexed_on_disk: [0; 3],
         }
     }
 
