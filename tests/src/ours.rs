@@ -5,10 +5,10 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use highwater_base::{LeaderEpoch, Limits, Mono, Now, ProducerEpoch, ProducerId, Uuid, WallMs};
-use highwater_engine::batch::{BatchBuilder, Codec};
+use highwater_base::{FilePos, LeaderEpoch, Limits, Mono, Now, ProducerEpoch, ProducerId, Uuid, WallMs};
+use highwater_engine::batch::{BatchBuilder, Batches, Codec};
 use highwater_engine::checkpoint_file::encode_clean_shutdown;
-use highwater_engine::{Log, LogEvent, LogSettings, Origin};
+use highwater_engine::{Checkpoint, Log, LogEvent, LogSettings, Origin};
 use highwater_io::{Park, PosixIo};
 
 /// A log directory with one log of several segments, removed when dropped.
@@ -109,6 +109,29 @@ impl Ours {
     /// The partition's directory.
     pub fn partition(&self) -> PathBuf {
         self.dir.join("orders-0")
+    }
+
+    /// Says in the checkpoint that everything was proven up to batch `number` of segment `segment`, and that `reach` bytes
+    /// can be in flight.
+    ///
+    /// # Panics
+    ///
+    /// If there is no such batch, or no checkpoint yet.
+    pub fn prove(&self, segment: usize, number: usize, reach: u64) {
+        let path = self.partition().join("highwater.checkpoint");
+        let newest = Checkpoint::newest(&std::fs::read(&path).expect("a checkpoint")).expect("a valid slot");
+        let bytes = std::fs::read(&self.segments()[segment]).expect("a segment");
+        let all: Vec<_> = Batches::in_memory(&bytes).map_while(Result::ok).collect();
+        let header = |number: usize| all[number].header().expect("magic 2");
+        let checkpoint = Checkpoint {
+            segment: header(0).base_offset(),
+            position: FilePos::new(all[number].position() as u64),
+            offset: header(number).base_offset(),
+            reach,
+            ..newest
+        };
+        let slot = checkpoint.encode();
+        std::fs::write(path, [&slot[..], &slot[..]].concat()).expect("written");
     }
 
     /// Its segments, oldest first.

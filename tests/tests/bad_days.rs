@@ -4,7 +4,7 @@
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-use highwater_base::{FilePos, LeaderEpoch, Mono, Now, Offset, ProducerEpoch, ProducerId, WallMs};
+use highwater_base::{LeaderEpoch, Mono, Now, Offset, ProducerEpoch, ProducerId, WallMs};
 use highwater_engine::batch::Batches;
 use highwater_engine::producers::{ProducerBatch, Producers};
 use highwater_engine::seal::Seal;
@@ -21,24 +21,6 @@ fn batches(path: &Path) -> Vec<(u64, u64)> {
         found.push((batch.position() as u64, batch.size() as u64));
     }
     found
-}
-
-/// Says that everything was proven up to batch `number` of segment `segment`, and that `reach` bytes can be in flight.
-fn prove(ours: &Ours, segment: usize, number: usize, reach: u64) {
-    let path = ours.partition().join("highwater.checkpoint");
-    let newest = Checkpoint::newest(&std::fs::read(&path).expect("a checkpoint")).expect("a valid slot");
-    let bytes = std::fs::read(&ours.segments()[segment]).expect("a segment");
-    let all: Vec<_> = Batches::in_memory(&bytes).map_while(Result::ok).collect();
-    let header = |number: usize| all[number].header().expect("magic 2");
-    let checkpoint = Checkpoint {
-        segment: header(0).base_offset(),
-        position: FilePos::new(all[number].position() as u64),
-        offset: header(number).base_offset(),
-        reach,
-        ..newest
-    };
-    let slot = checkpoint.encode();
-    std::fs::write(path, [&slot[..], &slot[..]].concat()).expect("written");
 }
 
 /// The first verdict on a segment and where it begins: of `verify`, then of a start.
@@ -106,7 +88,7 @@ fn verify_says_what_a_start_will_do() {
         let active = &segments[segments.len() - 1];
         let found = batches(active);
         assert!(found.len() >= 8, "case {case} needs batches, found {}", found.len());
-        prove(&ours, segments.len() - 1, proven, reach);
+        ours.prove(segments.len() - 1, proven, reach);
         let at = damage(active, &found);
         assert_eq!(both(&ours), [Some((at, verdict)); 2], "case {case}");
     }
@@ -116,7 +98,7 @@ fn verify_says_what_a_start_will_do() {
 fn a_seal_proves_its_segment_also_behind_the_checkpoint() {
     let ours = Ours::new("verdicts-seal");
     let segments = ours.segments();
-    prove(&ours, 0, 2, 16 << 10);
+    ours.prove(0, 2, 16 << 10);
     let found = batches(&segments[1]);
     let (at, size) = found[found.len() - 1];
     flip(&segments[1], at + size - 1, true);
@@ -193,7 +175,7 @@ fn verify_deep_holds_the_files_against_the_batches() {
     assert!(found[0].3.contains("to 77") && !found[0].2.contains("to 77"), "{found:?}");
     std::fs::write(&path, good).expect("written");
     // A proven end with another offset.
-    prove(&ours, 0, 5, 0);
+    ours.prove(0, 5, 0);
     assert_eq!(contradictions(&ours.dir), []);
     let path = ours.partition().join("highwater.checkpoint");
     let newest = Checkpoint::newest(&std::fs::read(&path).expect("a checkpoint")).expect("a valid slot");

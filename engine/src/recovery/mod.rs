@@ -12,10 +12,10 @@ mod window;
 pub use checkpoint::{Checkpoint, SLOT_BYTES};
 pub use report::{Finding, RecoveryReport};
 pub use torn_tail::{Behind, Evidence, Place, Rest, Verdict, behind, diagnose, reach};
+pub use triage::{Triage, triage};
 
 pub(crate) use evidence::{Search, search};
 pub(crate) use quarantine::{Damage, Quarantine};
 pub(crate) use torn_tail::{Act, act};
-pub(crate) use triage::{Triage, triage};
 pub(crate) use walk::{Rules as WalkRules, Stop, walk};
 pub(crate) use window::Window;

@@ -7,35 +7,41 @@ use highwater_base::Offset;
 use crate::layout::{FileKind, FileName, FileState};
 
 /// What a directory's names say.
+///
+/// ```
+/// use highwater_engine::recovery::triage;
+/// let found = triage(["00000000000000000000.log", "00000000000000000007.index"].into_iter());
+/// assert_eq!(found.remove, ["00000000000000000007.index"]); // an index without its segment
+/// ```
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub(crate) struct Triage {
+pub struct Triage {
     /// Bases of the segments, ascending.
-    pub(crate) segments: Vec<Offset>,
+    pub segments: Vec<Offset>,
     /// Snapshots, ascending.
-    pub(crate) snapshots: Vec<Offset>,
+    pub snapshots: Vec<Offset>,
     /// Every file in use that is named by an offset.
-    pub(crate) files: BTreeSet<(Offset, FileKind)>,
+    pub files: BTreeSet<(Offset, FileKind)>,
     /// Remains of something interrupted, to be removed.
-    pub(crate) remove: Vec<String>,
+    pub remove: Vec<String>,
     /// Replacements that were complete: `.swap` logs, whose range decides what else goes.
-    pub(crate) swaps: Vec<FileName>,
+    pub swaps: Vec<FileName>,
     /// Whether there is a checkpoint of ours.
-    pub(crate) checkpoint: bool,
+    pub checkpoint: bool,
     /// Whether there is an epoch checkpoint.
-    pub(crate) epochs: bool,
+    pub epochs: bool,
     /// Whether there is a `partition.metadata`.
-    pub(crate) metadata: bool,
+    pub metadata: bool,
 }
 
 impl Triage {
     /// Whether a file in use is there.
-    pub(crate) fn has(&self, kind: FileKind, offset: Offset) -> bool {
+    pub fn has(&self, kind: FileKind, offset: Offset) -> bool {
         self.files.contains(&(offset, kind))
     }
 }
 
 /// Sorts out the names of a directory's files. Names that mean nothing here are left alone.
-pub(crate) fn triage<'a>(names: impl Iterator<Item = &'a str>) -> Triage {
+pub fn triage<'a>(names: impl Iterator<Item = &'a str>) -> Triage {
     let parsed: Vec<(&str, FileName)> =
         names.filter_map(|name| FileName::parse(name).map(|parsed| (name, parsed))).collect();
     let first_cleaned =
@@ -96,8 +102,9 @@ impl Triage {
         self.snapshots = snapshots;
     }
 
-    /// A complete replacement of `start..end` takes the place of what is there: gives what to rename.
-    pub(crate) fn swap_in(&mut self, start: Offset, end: Offset) -> Vec<(String, String)> {
+    /// A complete replacement of `start..end` takes the place of what is there: gives what to rename, from and to. What
+    /// goes and is not renamed over is added to [`Triage::remove`].
+    pub fn swap_in(&mut self, start: Offset, end: Offset) -> Vec<(String, String)> {
         let swaps = std::mem::take(&mut self.swaps);
         let replaced: Vec<_> = self
             .files

@@ -28,6 +28,8 @@ pub(crate) enum Command {
     Dump(DumpArgs),
     /// Read all of a log directory and report every damaged place
     Verify(VerifyArgs),
+    /// Make a stopped log directory whole: say how, or do it
+    Repair(RepairArgs),
 }
 
 /// Run a broker. Prints one line when it is ready to accept; TERM or Ctrl-C stops it cleanly.
@@ -178,6 +180,28 @@ pub(crate) struct VerifyArgs {
     /// A log directory, or a partition's
     #[arg(value_name = "DIR")]
     pub(crate) dir: PathBuf,
+}
+
+/// Say what would make a stopped log directory whole and why, and only with --apply do it: torn tails cut, indexes, leader
+/// epochs and producer snapshots made anew from the batches, stale seals and what interrupted work left behind put aside.
+/// Nothing is removed: whatever goes is kept beside, under a name that no loader looks at. Rot in proven data stays as it
+/// is. A directory that a broker holds is refused. Exit status 0 nothing to do or all done, 1 steps planned or damage
+/// left, 2 could not run.
+#[derive(clap::Args, Debug)]
+#[command(
+    after_help = "Examples:\n  highwater repair highwater-data --plan\n  highwater repair highwater-data --apply"
+)]
+#[command(group = clap::ArgGroup::new("what").required(true).args(["plan", "apply"]))]
+pub(crate) struct RepairArgs {
+    /// A log directory, or a partition's
+    #[arg(value_name = "DIR")]
+    pub(crate) dir: PathBuf,
+    /// Print what would be done
+    #[arg(long)]
+    pub(crate) plan: bool,
+    /// Do it
+    #[arg(long)]
+    pub(crate) apply: bool,
 }
 
 fn offsets(text: &str) -> Result<Range<Offset>, String> {

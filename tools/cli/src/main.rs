@@ -4,6 +4,7 @@
 mod args;
 mod client;
 mod dump;
+mod repair;
 mod serve;
 mod topics;
 mod verify;
@@ -32,6 +33,7 @@ fn main() -> ExitCode {
         Command::Topics(args) => topics::run(&args),
         Command::Dump(args) => dump::run(&args),
         Command::Verify(args) => verify::run(&args),
+        Command::Repair(args) => repair::run(&args),
     };
     ExitCode::from(ended as u8)
 }

@@ -1,7 +1,9 @@
-//! Looks inside Kafka-format log directories, Apache Kafka's and ours, without any way to change them.
+//! Looks inside Kafka-format log directories, Apache Kafka's and ours.
 //!
 //! [`dump`] prints what a file or a directory holds, as text for people or as JSON lines; it decodes as much as it can
-//! of a damaged file. [`verify`] walks a directory and reports every damaged place.
+//! of a damaged file. [`verify`] walks a directory and reports every damaged place, [`verify_deep`] also what the files
+//! say of each other. None of these can change anything. [`plan_repair`] says what would make a stopped directory whole;
+//! [`repair`] alone does it.
 //!
 //! ```
 //! use highwater_inspect::{DumpOptions, dump};
@@ -24,6 +26,7 @@ mod dump;
 mod files;
 mod json;
 mod place;
+mod repair;
 mod resync;
 mod source;
 mod verify;
@@ -31,4 +34,5 @@ mod walk;
 
 pub use damage::{Damage, Finding, InspectError};
 pub use dump::{DumpOptions, DumpSummary, dump};
+pub use repair::{RepairAction, RepairError, RepairPlan, RepairStep, plan_repair, repair};
 pub use verify::{VerifyReport, verify, verify_deep};
