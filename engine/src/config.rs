@@ -112,6 +112,9 @@ pub struct LogSettings {
     /// bytes than this free: its low-water mark. They are taken again by themselves once an eighth more is free. Give all
     /// logs of a directory the same. Default 0: only the file system refuses.
     pub min_free_bytes: u64,
+    /// Bytes of the log's sealed segments that are read and compared with their seals each day, in slices of 1 MiB spread
+    /// over it; 0: none. Default 1 GiB.
+    pub scrub_bytes_a_day: u64,
     /// A rule weakened on purpose; tests only. Default none.
     pub mutant: Mutant,
     /// How much of everything. Default [`Limits::PRODUCTION`].
@@ -140,6 +143,7 @@ impl Default for LogSettings {
             direct: true,
             checkpoint_ms: 5_000,
             min_free_bytes: 0,
+            scrub_bytes_a_day: 1 << 30,
             mutant: Mutant::None,
             limits: Limits::PRODUCTION,
         }

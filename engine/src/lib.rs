@@ -52,7 +52,7 @@ pub use engine::{
 };
 pub use error::{AppendError, Busy, LogFailure, OpenError, ReadError};
 pub use log::{
-    AbortedTransaction, Appended, Fetched, Log, LogEvent, Lookup, OpenHint, Origin, Read, ReadId,
+    AbortedTransaction, Appended, Fetched, Log, LogEvent, Lookup, OpenHint, Origin, Read, ReadId, ScrubFacts,
     TimestampOffset,
 };
 pub use recovery::{Checkpoint, Finding, RecoveryReport, Verdict};

@@ -1,7 +1,7 @@
 //! What a partition is asked, and what it answers.
 
 use highwater_base::{BrokerId, LeaderEpoch, Mono, Offset, PartitionIndex, Uuid, WallMs};
-use highwater_engine::AbortedTransaction;
+use highwater_engine::{AbortedTransaction, ReadError};
 use highwater_io::Slice;
 use highwater_isr::{EpochEnd, FetchRequest, FollowerAnswer, IsrProposal};
 
@@ -285,6 +285,8 @@ pub enum Outgoing {
         /// The mark.
         mark: u64,
     },
+    /// Damage was found on this disk: the range is refused, the rest served.
+    Damaged(ReadError),
     /// There is space again.
     SpaceReturned,
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use highwater_base::Offset;
 
-use crate::LogFailure;
+use crate::{LogFailure, ReadError};
 
 /// Something happened to a log; see [`EngineConfig::listener`](crate::EngineConfig::listener).
 ///
@@ -44,6 +44,8 @@ pub enum Notice {
     NoSpace,
     /// Space has returned: appends are taken again.
     SpaceReturned,
+    /// Damage was found; see [`crate::LogEvent::Damaged`].
+    Damaged(ReadError),
     /// The log has failed for good; see [`LogFailure`].
     Failed(LogFailure),
 }

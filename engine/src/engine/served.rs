@@ -317,6 +317,7 @@ impl Served {
                 self.no_space = false;
                 self.listener.tell(&self.name, &Notice::SpaceReturned);
             }
+            LogEvent::Damaged(error) => self.listener.tell(&self.name, &Notice::Damaged(error)),
             LogEvent::Closed => self.closed = true,
             LogEvent::Deleted => {
                 if let Some(reply) = self.deleting.take() {

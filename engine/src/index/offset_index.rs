@@ -82,6 +82,12 @@ impl<'a> OffsetIndex<'a> {
         (n < self.used).then(|| self.entry(n))
     }
 
+    /// The offset of the last entry at a position of `position` or less; below all offsets if there is none.
+    pub fn last_upto(self, position: FilePos) -> Offset {
+        let n = partition_point(self.used, |i| self.entry(i).position <= position);
+        n.checked_sub(1).map_or(Offset::NONE, |i| self.entry(i).offset)
+    }
+
     /// How many leading entries have an offset below `end`: what a truncation to `end` keeps.
     pub fn len_below(self, end: Offset) -> usize {
         partition_point(self.used, |i| self.entry(i).offset < end)

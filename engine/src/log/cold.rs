@@ -46,6 +46,9 @@ pub(super) enum Job {
     Fetch { id: ReadId, from: Offset, upto: Offset, max_bytes: usize, taken: Option<Taken> },
     /// The first record of this time or later.
     Time { id: ReadId, at: WallMs, from: Offset, exact: bool },
+    /// The batches that touch a range of bytes; `inside`: position and first offset of the first good one. `differs`: the
+    /// range is known not to be what was sealed.
+    Check { range: std::ops::Range<u64>, differs: bool, inside: Option<(u64, Offset)> },
     /// Producers and the place of the batch that holds `to`, for a truncation.
     Rebuild { from: Offset, to: Offset },
 }
@@ -274,6 +277,7 @@ impl Log {
         match job {
             Job::Fetch { id, .. } => self.events.push_back(LogEvent::ReadDone { id, result: Err(error) }),
             Job::Time { id, .. } => self.events.push_back(LogEvent::LookupDone { id, result: Err(error) }),
+            Job::Check { .. } => self.events.push_back(LogEvent::Damaged(error)),
             Job::Rebuild { .. } => {}
         }
     }

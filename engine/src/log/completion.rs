@@ -17,7 +17,7 @@ impl Log {
             Flight::Write => self.write_done(now, tag, completion.result, io),
             Flight::Sync(place) => self.sync_done(now, place, completion.result),
             Flight::Prepare(place) => self.prepare_done(now, place, completion.result),
-            Flight::Script(slot) => self.script_step_done(now, slot as usize, completion.result),
+            Flight::Script(slot) => self.script_step_done(now, slot as usize, completion.result, io),
             Flight::Stream(number) => self.stream_read_done(number, tag, completion.result),
             Flight::Space => self.space_told(completion.result),
             Flight::Close => {}
@@ -25,7 +25,13 @@ impl Log {
         self.debug_invariants();
     }
 
-    fn script_step_done(&mut self, now: Now, slot: usize, result: Result<Outcome, highwater_io::IoError>) {
+    fn script_step_done(
+        &mut self,
+        now: Now,
+        slot: usize,
+        result: Result<Outcome, highwater_io::IoError>,
+        io: &mut dyn Io,
+    ) {
         let running = self.scripts[slot].as_mut().expect("a step in flight belongs to a script");
         running.submitted = false;
         if let Err(error) = &result
@@ -49,7 +55,13 @@ impl Log {
             }
             Progress::Failed(error) => {
                 let purpose = running.purpose.clone();
+                let file = running.script.file();
                 self.scripts[slot] = None;
+                if let Purpose::Scrub { segment, from } = purpose {
+                    // The one script on a file of its own that may fail while the log goes on.
+                    file.into_iter().for_each(|file| self.close_file(file, io));
+                    return self.scrub_failed(now, segment, from, error);
+                }
                 self.script_failed(purpose, error);
             }
         }
@@ -59,6 +71,7 @@ impl Log {
         match purpose {
             // A reader's trouble, not the log's.
             Purpose::Open(base) => self.open_failed(base, error),
+            Purpose::Scrub { .. } => {}
             Purpose::Create => self.fail("create", error),
             Purpose::Next | Purpose::Name(_) | Purpose::Fresh(_) | Purpose::SyncNames(_) => {
                 self.fail("roll", error)
@@ -105,6 +118,7 @@ impl Log {
             Purpose::LoadSnapshot => self.snapshot_loaded(script),
             Purpose::Cut => self.cut_done(script),
             Purpose::Open(base) => self.opened(base, script, io),
+            Purpose::Scrub { segment, from } => self.scrubbed(now, segment, from, script),
             Purpose::Rename => self.renamed(),
             Purpose::Remove => self.removed_files(),
             Purpose::Close => {

@@ -52,7 +52,7 @@ impl Log {
         let wanted = match reader.job.as_ref().expect("a reader with a job") {
             Job::Fetch { from, .. } => *from < damage.until,
             // A lookup answers from what can be read; a rebuild takes what there is.
-            Job::Time { .. } | Job::Rebuild { .. } => false,
+            Job::Time { .. } | Job::Check { .. } | Job::Rebuild { .. } => false,
         };
         if wanted {
             let job = reader.job.take().expect("checked above");

@@ -58,6 +58,9 @@ pub enum LogEvent {
     },
     /// Appends are taken again.
     SpaceReturned,
+    /// A reader or the scrubber has come upon damage: [`ReadError::Damaged`] names the range, which is refused from now
+    /// on while the rest is served; [`ReadError::Io`] is what the system said of bytes that the scrubber could not read.
+    Damaged(ReadError),
     /// The log is closed: everything is durable and its files are as Apache Kafka expects them.
     Closed,
     /// The log's directory is renamed away and about to be removed; its name is free again.

@@ -111,6 +111,13 @@ pub(crate) enum Purpose {
     Cut,
     /// A sealed segment is opened for a reader.
     Open(Offset),
+    /// A slice of this sealed segment is compared with its seal.
+    Scrub {
+        /// The segment's base.
+        segment: Offset,
+        /// Where the slice begins.
+        from: u64,
+    },
     /// Files of segments that go are renamed.
     Rename,
     /// Renamed files are removed.

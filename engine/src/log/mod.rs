@@ -24,6 +24,7 @@ mod recover;
 mod retain;
 mod roll;
 mod script;
+mod scrub;
 mod seal;
 mod space;
 mod step;
@@ -34,6 +35,7 @@ pub use appended::{Appended, Origin};
 pub use event::LogEvent;
 pub use fetched::{AbortedTransaction, Fetched, Lookup, Read, ReadId, TimestampOffset};
 pub use open::OpenHint;
+pub use scrub::ScrubFacts;
 
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
@@ -173,6 +175,7 @@ pub struct Log {
     checkpoint: CheckpointState,
     quarantine: Quarantine,
     readers: Readers,
+    scrub: scrub::Scrub,
     retention: retain::Retention,
     cut: Option<Cut>,
     /// [`Log::close`] was called and waits for its turn.
@@ -252,6 +255,7 @@ impl Log {
             checkpoint: CheckpointState::default(),
             quarantine: Quarantine::default(),
             readers: Readers::default(),
+            scrub: scrub::Scrub::new(now, owner, settings.scrub_bytes_a_day),
             retention: retain::Retention::new(now, &settings),
             cut: None,
             close_wanted: false,

@@ -213,6 +213,10 @@ impl Log {
         }
         let base = reader.segment;
         let Some(index) = self.segment_index(base) else {
+            if matches!(reader.job, Some(Job::Check { .. })) {
+                self.checked(slot, 0, base);
+                return false;
+            }
             // Its segment went: begin again from where the log starts now.
             let from = self.log_start;
             let segment = self.segments[self.segment_holding(from)].base;
@@ -230,6 +234,7 @@ impl Log {
             return false;
         };
         let target = match reader.job.as_ref().expect("a reader with a job") {
+            Job::Check { range, .. } => offsets.last_upto(FilePos::new(range.start)),
             Job::Fetch { from, .. } | Job::Rebuild { from, .. } => *from,
             Job::Time { at, from, .. } => {
                 let times = segment.times().expect("loaded together");
@@ -353,7 +358,7 @@ impl Log {
                 from: expected,
                 until: facts.first.max(expected.plus(1)),
             };
-            self.quarantine.add(damage);
+            self.found_damage(damage);
             return self.reread_after_damage(slot, expected);
         }
         let after = (position + facts.size, facts.last.plus(1));
@@ -385,6 +390,7 @@ impl Log {
                 }
                 done
             }
+            Job::Check { .. } => self.check_sees(slot, position, &facts),
             Job::Rebuild { to, .. } => {
                 if facts.last >= *to {
                     return self.rebuild_ends(slot, position);
@@ -404,7 +410,7 @@ impl Log {
             let base = reader.segment;
             let Some(index) = self.segment_index(base) else { return true };
             let (end, until) = (self.segments[index].size, self.segments[index].end);
-            self.quarantine.add(Damage {
+            self.found_damage(Damage {
                 segment: base,
                 position: FilePos::new(began),
                 position_end: FilePos::new(end),
@@ -417,6 +423,9 @@ impl Log {
             return self.finish_fetch(slot);
         }
         let base = reader.segment;
+        if matches!(reader.job, Some(Job::Check { .. })) {
+            return self.check_ends(slot, base);
+        }
         match self.segments.get(self.segment_holding(base) + 1).map(|next| next.base) {
             Some(next) if next > base => {
                 let reader = self.readers.slots[slot].as_mut().expect("a reader with a job");
@@ -432,6 +441,7 @@ impl Log {
                     true
                 }
                 Some(job @ Job::Time { .. }) => self.time_not_found(slot, job, now),
+                Some(Job::Check { .. }) => unreachable!("it ends with its segment"),
                 Some(job @ Job::Rebuild { .. }) => {
                     let reader = self.readers.slots[slot].as_mut().expect("a reader with a job");
                     let position = reader.position.unwrap_or(0);

@@ -33,6 +33,7 @@ impl Log {
             self.drive_epochs();
             self.drive_checkpoint(now);
             self.drive_retention(now, io);
+            self.drive_scrub(now);
             self.drive_rest(now);
         }
         self.drive_readers(now, io);
@@ -53,6 +54,7 @@ impl Log {
             self.sync_deadline(),
             self.checkpoint_deadline(),
             self.retention_deadline(),
+            self.scrub_deadline(),
             self.rest_deadline(),
         ];
         // What was due was tried in this step; what it lacked comes as a completion or by another call.

@@ -47,6 +47,14 @@ impl Quarantine {
         })
     }
 
+    /// Whether bad bytes lie in this range of this segment.
+    pub(crate) fn touches(&self, segment: Offset, range: &std::ops::Range<u64>) -> bool {
+        self.ranges.iter().any(|damage| {
+            let (start, end) = (damage.position.get(), damage.position_end.get());
+            damage.segment == segment && start < range.end && range.start < end
+        })
+    }
+
     /// Whether nothing is damaged.
     pub(crate) fn is_empty(&self) -> bool {
         self.ranges.is_empty()

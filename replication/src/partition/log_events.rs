@@ -41,6 +41,7 @@ impl Partition {
             LogEvent::LowSpace { free, mark } => {
                 self.outgoing.push_back(Outgoing::LowSpace { free, mark });
             }
+            LogEvent::Damaged(error) => self.outgoing.push_back(Outgoing::Damaged(error)),
             LogEvent::SpaceReturned => self.outgoing.push_back(Outgoing::SpaceReturned),
             LogEvent::Closed => {
                 self.life = Life::Closed;

@@ -92,6 +92,7 @@ pub(crate) const BROKER: &[Definition] = &[
     d("highwater.io", Choice(&["auto", "uring", "posix"]), "auto", InEffect),
     d("highwater.min.free.bytes", L, "0", InEffect),
     d("highwater.request.memory.bytes", Long(1 << 20, i64::MAX), "536870912", InEffect),
+    d("highwater.scrub.bytes.per.day", L, "1073741824", InEffect),
     d("highwater.shards", Int(0, 1024), "0", InEffect),
     d("initial.broker.registration.timeout.ms", I, "60000", NoEffect),
     n("inter.broker.listener.name", Text, InEffect),

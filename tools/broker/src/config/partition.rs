@@ -41,6 +41,7 @@ impl Settings {
             timestamp_before_max_ms: topic.timestamp_before_max_ms,
             timestamp_after_max_ms: topic.timestamp_after_max_ms,
             min_free_bytes: self.number("highwater.min.free.bytes"),
+            scrub_bytes_a_day: self.number("highwater.scrub.bytes.per.day"),
             producer_expiration_ms: self.number("producer.id.expiration.ms"),
             // `os` leaves when to write to the operating system: a record is acknowledged once the page cache has it,
             // without a turn of the device (`docs/decisions/0004` has the latencies).

@@ -251,6 +251,9 @@ impl Partitions {
                 let text = format!("has {free} bytes free, fewer than highwater.min.free.bytes={mark}");
                 self.tell_space(key, now, log, &text);
             }
+            Outgoing::Damaged(error) => {
+                log.repeated(now, Level::Error, "damage", format_args!("{name}: {error}"));
+            }
             Outgoing::SpaceReturned => self.space_returned(key, now, log),
             Outgoing::CommittedLost { from, until } => log.line(
                 now,
