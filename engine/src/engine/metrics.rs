@@ -61,6 +61,12 @@ pub struct LogMetrics {
     pub reads: u64,
     /// Bytes of batches that they gave.
     pub read_bytes: u64,
+    /// Bytes of sealed segments that the scrubber has read.
+    pub scrubbed_bytes: u64,
+    /// How often it has read all of them.
+    pub scrub_rounds: u64,
+    /// Slices in which it found rot, or which could not be read.
+    pub rotten_slices: u64,
     /// Appends that wait for the disk now.
     pub waiting_appends: usize,
     /// Readers that wait at the tail now.
@@ -75,6 +81,9 @@ impl LogMetrics {
         self.refused_batches += other.refused_batches;
         self.reads += other.reads;
         self.read_bytes += other.read_bytes;
+        self.scrubbed_bytes += other.scrubbed_bytes;
+        self.scrub_rounds += other.scrub_rounds;
+        self.rotten_slices += other.rotten_slices;
         self.waiting_appends += other.waiting_appends;
         self.waiting_readers += other.waiting_readers;
     }

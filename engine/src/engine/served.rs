@@ -98,7 +98,11 @@ impl Served {
     }
 
     pub(super) fn metrics(&self) -> LogMetrics {
+        let scrub = self.log.scrub_facts();
         LogMetrics {
+            scrubbed_bytes: scrub.bytes,
+            scrub_rounds: scrub.rounds,
+            rotten_slices: scrub.rotten,
             waiting_appends: self.held.len() + self.unacknowledged.len(),
             waiting_readers: self.waiting_readers,
             ..self.metrics
