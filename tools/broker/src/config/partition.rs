@@ -62,7 +62,8 @@ mod tests {
     #[test]
     fn defaults_are_those_of_the_engine() {
         let (log, partition) = Settings::default().of_partitions(&Image::new("c"), "t");
-        assert_eq!(log, LogSettings::default());
+        // An embedder's log keeps everything; a broker's a week, as Kafka's.
+        assert_eq!(log, LogSettings { retention_ms: Some(7 * 24 * 3_600_000), ..LogSettings::default() });
         assert_eq!(partition, PartitionSettings::default());
     }
 
