@@ -57,7 +57,7 @@ struct Relaxed {
 
 fn engine_relaxed(dir: &Scratch, bytes: &[u8], total: u64, preallocate: Preallocate) -> Relaxed {
     let name = dir.join("log-0");
-    let mut driver = Driver::new(&name, settings(Durability::Os, preallocate, total + 2 * WARM_UP));
+    let mut driver = Driver::new(&name, settings(Durability::Os, preallocate, 2 * total));
     // First touch of the staging memory is not what this measures.
     driver.append_relaxed(bytes, WARM_UP);
     driver.settle();

@@ -14,6 +14,8 @@ use highwater_runtime::Clock;
 pub struct Driver {
     io: Box<dyn Park>,
     clock: Clock,
+    /// Read once a turn, as a shard does.
+    now: Now,
     log: Log,
     completions: Vec<Completion>,
     workers_before_sync: usize,
@@ -29,8 +31,9 @@ impl Driver {
             println!("note: {warning}");
         }
         let clock = Clock::start();
-        let log = Log::create(clock.now(), dir, 1, settings, highwater_base::Uuid::ZERO);
-        let mut driver = Driver { io, clock, log, completions: Vec::new(), workers_before_sync: 0 };
+        let now = clock.now();
+        let log = Log::create(now, dir, 1, settings, highwater_base::Uuid::ZERO);
+        let mut driver = Driver { io, clock, now, log, completions: Vec::new(), workers_before_sync: 0 };
         let mut ready = false;
         while !ready {
             driver.turn(true, |event| ready |= matches!(event, LogEvent::Ready));
@@ -45,18 +48,17 @@ impl Driver {
 
     /// One turn: reap, deliver, step; parks first if `wait` and nothing has completed.
     fn turn(&mut self, wait: bool, mut on: impl FnMut(&LogEvent)) {
-        let now = self.clock.now();
-        let deadline = self.log.step(now, &mut *self.io);
+        let deadline = self.log.step(self.now, &mut *self.io);
         // A step may have news: then there is nothing to wait for.
         if !self.take_events(&mut on) && wait {
-            let limit = deadline.map(|at| at.since(now.mono));
+            let limit = deadline.map(|at| at.since(self.now.mono));
             self.io.park(limit, &mut self.completions);
         } else {
             self.io.reap(&mut self.completions);
         }
-        let now = self.clock.now();
+        self.now = self.clock.now();
         for completion in self.completions.drain(..) {
-            self.log.complete(now, completion, &mut *self.io);
+            self.log.complete(self.now, completion, &mut *self.io);
         }
         self.take_events(&mut on);
     }
@@ -71,19 +73,14 @@ impl Driver {
         any
     }
 
-    fn now(&self) -> Now {
-        self.clock.now()
-    }
-
     /// Appends `batch` until `total` bytes are in, as fast as the log takes them, then waits for a sync of all.
     pub fn append_relaxed(&mut self, batch: &[u8], total: u64) {
         let mut appended = 0;
         // A turn for each 64 KiB: what a shard does when requests queue up.
         let every = (64 * 1024 / batch.len()).max(1);
         while appended < total {
-            let now = self.now();
             for _ in 0..every {
-                match self.log.append(now, batch, CLIENT) {
+                match self.log.append(self.now, batch, CLIENT) {
                     Ok(_) => appended += batch.len() as u64,
                     Err(AppendError::Backpressure { .. }) => {
                         self.turn(true, |_| ());
@@ -108,7 +105,7 @@ impl Driver {
         let mut latencies = crate::raw::histogram();
         for _ in 0..count {
             let start = Instant::now();
-            let end = self.log.append(self.now(), batch, CLIENT).expect("append").end;
+            let end = self.log.append(self.now, batch, CLIENT).expect("append").end;
             while self.log.synced_end() < end {
                 self.turn(true, |_| ());
             }

@@ -67,8 +67,9 @@ struct Piece {
 }
 
 impl Piece {
+    /// With what is staged and not committed.
     fn end(&self) -> Place {
-        self.at.plus(self.chunk.len() as u64)
+        self.at.plus((self.chunk.len() + self.chunk.staged()) as u64)
     }
 }
 
@@ -109,6 +110,7 @@ impl Tail {
             // Just a block: an idle log should not hold a whole chunk for half a block.
             tail.pieces.push_back(Piece { at: tail.end, chunk: Chunk::new(BLOCK as usize) });
             tail.stage(prefix, |_| ());
+            tail.commit();
         }
         tail
     }
@@ -142,12 +144,12 @@ impl Tail {
         }
     }
 
-    /// Copies bytes in at the end, and shows them to `see`, in order and in pieces.
+    /// Copies bytes in at the end, and shows them to `see`, in order and in pieces. They count once they are committed.
     pub(crate) fn stage(&mut self, mut bytes: &[u8], mut see: impl FnMut(&[u8])) {
         while !bytes.is_empty() {
             let contiguous = self.pieces.back().is_some_and(|last| last.end() == self.end);
             let n = match self.pieces.back_mut() {
-                Some(last) if contiguous => last.chunk.append_seen(bytes, &mut see),
+                Some(last) if contiguous => last.chunk.stage(bytes, &mut see),
                 _ => 0,
             };
             if n == 0 {
@@ -159,6 +161,26 @@ impl Tail {
             self.end = self.end.plus(n as u64);
             bytes = &bytes[n..];
         }
+    }
+
+    /// What was staged counts from now on.
+    pub(crate) fn commit(&mut self) {
+        for piece in self.pieces.iter_mut().rev().take_while(|piece| piece.chunk.staged() > 0) {
+            piece.chunk.commit();
+        }
+    }
+
+    /// Forgets what was staged since the last commit; `end` is where the tail ended then.
+    pub(crate) fn discard(&mut self, end: Place) {
+        while let Some(last) = self.pieces.back_mut().filter(|last| last.chunk.staged() > 0) {
+            last.chunk.discard();
+            if last.at <= end {
+                break;
+            }
+            let piece = self.pieces.pop_back().expect("just looked at");
+            self.spare.push_front(piece.chunk);
+        }
+        self.end = end;
     }
 
     /// Notes that a batch begins at `at`. Marks closer than a block to the last one are left out.
@@ -308,6 +330,7 @@ mod tests {
         let at = tail.end();
         tail.mark(at, Offset::new(first));
         tail.stage(bytes, |_| ());
+        tail.commit();
         at
     }
 
@@ -317,6 +340,7 @@ mod tests {
         let bytes: Vec<u8> = (0..40_000u32).map(|i| i as u8).collect();
         for part in bytes.chunks(999) {
             tail.stage(part, |_| ());
+            tail.commit();
         }
         let slices = tail.slices(at(3), at(39_000));
         assert!(slices.len() > 1);
@@ -374,6 +398,26 @@ mod tests {
         assert!(tail.peek(at(30_000).block_floor(), &mut out));
         assert!(out.iter().all(|&byte| byte == 9));
         tail.stage(b"more", |_| ());
+        tail.commit();
         assert_eq!(tail.end(), at(30_004));
+    }
+
+    #[test]
+    fn what_is_discarded_leaves_no_trace_at_any_size() {
+        let (mut tail, mut twin) = (self::tail(), self::tail());
+        let bytes: Vec<u8> = (0..60_000u32).map(|i| (i * 7 % 251) as u8).collect();
+        for (n, len) in [1, 4095, 4096, 4097, 8192, 20_000, 3, 12_288, 50_000].into_iter().enumerate() {
+            let end = tail.end();
+            tail.stage(&bytes[..len], |_| ());
+            tail.discard(end);
+            assert_eq!(tail.end(), end);
+            for tail in [&mut tail, &mut twin] {
+                stage(tail, n as i64, &bytes[n..n + len / 2 + 1]);
+            }
+            assert_eq!(tail.end(), twin.end());
+            let (mut one, mut two) = (vec![0; tail.end().get() as usize], vec![1; tail.end().get() as usize]);
+            assert!(tail.peek(Place::ZERO, &mut one) && twin.peek(Place::ZERO, &mut two));
+            assert!(one == two);
+        }
     }
 }

@@ -1,7 +1,7 @@
 //! A log from its creation to its removal: retention, clean stop, deletion, rest.
 
 use highwater_base::{LeaderEpoch, Limits, Mono, Now, Offset, Uuid, WallMs};
-use highwater_engine::batch::BatchBuilder;
+use highwater_engine::batch::{BatchBuilder, BatchError};
 use highwater_engine::{
     AppendError, Busy, Durability, Log, LogEvent, LogSettings, OpenHint, Origin, Read, ReadError,
 };
@@ -181,4 +181,36 @@ fn an_idle_log_asks_for_no_more_steps_and_wakes_again() {
         panic!("the tail has it");
     };
     assert_eq!(fetched.next, Offset::new(2));
+}
+
+#[test]
+fn a_batch_refused_for_its_checksum_leaves_nothing_behind() {
+    let mut world = World::new(settings());
+    world.append(900);
+    world.pass(100);
+    let origin = Origin::Client { leader_epoch: LeaderEpoch::new(4) };
+    let (end, names) = (world.log.log_end(), world.names());
+    // Of every size: in one chunk of the tail and over several, with and without a roll.
+    for (len, segment_kib) in [(10, 8), (3000, 8), (7100, 8), (9000, 64), (20_000, 64), (30_000, 64)] {
+        let good = BatchBuilder::new().record(world.now.wall.get(), None, Some(&vec![9; len])).build();
+        let last = good.len() - 1;
+        let mut bad = good.clone();
+        bad[last] ^= 1;
+        world.log.update_settings(LogSettings { segment_bytes: segment_kib << 10, ..settings() });
+        let refused = world.log.append(world.now, &bad, origin).unwrap_err();
+        assert!(matches!(refused, AppendError::Batch(BatchError::Checksum { .. })), "{refused}");
+        assert_eq!((world.log.log_end(), world.log.latest_epoch()), (end, LeaderEpoch::ZERO));
+    }
+    world.pass(50);
+    assert_eq!(world.names(), names);
+    // What is appended next is what is read.
+    let next = BatchBuilder::new().record(world.now.wall.get(), None, Some(&[5; 12_000])).build();
+    let appended = world.log.append(world.now, &next, origin).unwrap();
+    assert_eq!(appended.first, end);
+    world.until(|event| matches!(event, LogEvent::Synced(synced) if *synced >= appended.end));
+    let Read::Ready(fetched) = world.log.read(world.now, end, appended.end, 1 << 20).unwrap() else {
+        panic!("it is in the tail")
+    };
+    let bytes: Vec<u8> = fetched.data.iter().flat_map(|slice| slice.iter().copied()).collect();
+    assert_eq!(bytes[16..], next[16..]);
 }

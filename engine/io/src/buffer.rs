@@ -180,34 +180,54 @@ impl fmt::Debug for Buffer {
 pub struct Chunk {
     memory: Arc<Memory>,
     len: usize,
+    /// Bytes behind `len` that were copied and that nobody can see yet.
+    staged: usize,
 }
 
 impl Chunk {
     /// An empty chunk of at least `capacity` bytes, rounded up to whole blocks.
     pub fn new(capacity: usize) -> Chunk {
-        Chunk { memory: Arc::new(Memory::new(capacity)), len: 0 }
+        Chunk { memory: Arc::new(Memory::new(capacity)), len: 0, staged: 0 }
     }
 
     /// Makes an (empty or filled) buffer's memory a chunk.
     pub fn from_buffer(buffer: Buffer) -> Chunk {
-        Chunk { len: buffer.len, memory: Arc::new(buffer.memory) }
+        Chunk { len: buffer.len, staged: 0, memory: Arc::new(buffer.memory) }
     }
 
     /// Appends as much of `bytes` as fits and says how much that was.
     pub fn append(&mut self, bytes: &[u8]) -> usize {
-        self.append_seen(bytes, |_| ())
+        let n = self.stage(bytes, |_| ());
+        self.commit();
+        n
     }
 
-    /// Like [`Chunk::append`], and shows `see` what was appended, in order and in pieces: to compute a checksum of it
-    /// while the stores drain costs next to nothing.
-    pub fn append_seen(&mut self, bytes: &[u8], see: impl FnMut(&[u8])) -> usize {
-        let n = bytes.len().min(self.memory.capacity - self.len);
+    /// Copies as much of `bytes` as fits behind what was appended, says how much that was, and shows `see` what was copied,
+    /// in order and in pieces: to compute a checksum of it while the stores drain costs next to nothing. Nobody
+    /// sees these bytes before [`Chunk::commit`], and [`Chunk::discard`] forgets them.
+    pub fn stage(&mut self, bytes: &[u8], see: impl FnMut(&[u8])) -> usize {
+        let n = bytes.len().min(self.spare());
         // SAFETY: the target lies inside the allocation and beyond `len`, where no `Slice` of this chunk can
         // see (`slice` checks), and `&mut self` makes this the only writer. `bytes` cannot overlap it: nobody
         // can have a reference to memory beyond `len`.
-        unsafe { copy_past_cache(&bytes[..n], self.memory.at.as_ptr().add(self.len), see) };
-        self.len += n;
+        unsafe { copy_past_cache(&bytes[..n], self.memory.at.as_ptr().add(self.len + self.staged), see) };
+        self.staged += n;
         n
+    }
+
+    /// How many bytes are staged and not committed.
+    pub fn staged(&self) -> usize {
+        self.staged
+    }
+
+    /// Makes what was staged a part of what was appended.
+    pub fn commit(&mut self) {
+        self.len += std::mem::take(&mut self.staged);
+    }
+
+    /// Forgets what was staged.
+    pub fn discard(&mut self) {
+        self.staged = 0;
     }
 
     /// How many bytes were appended.
@@ -227,7 +247,7 @@ impl Chunk {
 
     /// How many bytes still fit.
     pub fn spare(&self) -> usize {
-        self.memory.capacity - self.len
+        self.memory.capacity - self.len - self.staged
     }
 
     /// What was appended.

@@ -1,6 +1,6 @@
 //! CRC-32C (Castagnoli), the checksum of record batches and producer snapshots.
 
-use crc_fast::{CrcAlgorithm, checksum};
+use crc_fast::{CrcAlgorithm, Digest, checksum};
 
 /// The CRC-32C of `bytes`.
 ///
@@ -10,6 +10,23 @@ use crc_fast::{CrcAlgorithm, checksum};
 #[inline]
 pub fn crc32c(bytes: &[u8]) -> u32 {
     checksum(CrcAlgorithm::Crc32Iscsi, bytes) as u32
+}
+
+/// The CRC-32C of bytes that come in pieces.
+pub(crate) struct Crc32c(Digest);
+
+impl Crc32c {
+    pub(crate) fn new() -> Crc32c {
+        Crc32c(Digest::new(CrcAlgorithm::Crc32Iscsi))
+    }
+
+    pub(crate) fn update(&mut self, bytes: &[u8]) {
+        self.0.update(bytes);
+    }
+
+    pub(crate) fn finish(self) -> u32 {
+        self.0.finalize() as u32
+    }
 }
 
 /// Which instructions compute it on this machine, for a log line.

@@ -127,6 +127,23 @@ pub struct Arrival {
 /// Beyond Kafka's checks, a record whose offset delta lies outside the batch is refused: it would be served under
 /// an offset that belongs to another batch.
 pub fn arrival(bytes: &[u8], rules: &Rules, now: WallMs) -> Result<Arrival, BatchError> {
+    let (batch, header) = framed(bytes, rules)?;
+    check_crc(batch.bytes(), header, rules.mutant)?;
+    examined(batch, header, rules, now)
+}
+
+/// Like [`arrival`], but the checksum of a batch that is accepted is still to be compared. One that is refused has the
+/// right one, or that is why.
+pub(crate) fn arrival_unsummed(bytes: &[u8], rules: &Rules, now: WallMs) -> Result<Arrival, BatchError> {
+    let (batch, header) = framed(bytes, rules)?;
+    examined(batch, header, rules, now).or_else(|refused| {
+        check_crc(batch.bytes(), header, rules.mutant)?;
+        Err(refused)
+    })
+}
+
+/// The batch at the front of `bytes`, if it is one that may come.
+fn framed<'a>(bytes: &'a [u8], rules: &Rules) -> Result<(Batch<'a>, Header<'a>), BatchError> {
     let batch = Batch::at(bytes, 0)?.ok_or(BatchError::Partial { found: bytes.len() })?;
     let Some(header) = batch.header() else { return Err(BatchError::Magic { found: batch.magic() }) };
     let client = rules.writer == Writer::Client;
@@ -144,7 +161,11 @@ pub fn arrival(bytes: &[u8], rules: &Rules, now: WallMs) -> Result<Arrival, Batc
             return Err(BatchError::LargerThanSegment { found: batch.size(), limit: rules.segment_bytes });
         }
     }
-    check_crc(batch.bytes(), header, rules.mutant)?;
+    Ok((batch, header))
+}
+
+/// What the checksum covers.
+fn examined(batch: Batch<'_>, header: Header<'_>, rules: &Rules, now: WallMs) -> Result<Arrival, BatchError> {
     let attributes = header.attributes();
     let codec = attributes.codec().ok_or(BatchError::Codec { found: (attributes.bits() & 7) as u8 })?;
     if rules.writer != Writer::Replica {

@@ -1,16 +1,24 @@
 //! Taking batches in: checked, stamped, copied once into the tail.
 
-use highwater_base::{LeaderEpoch, Now, Offset, WallMs};
+use highwater_base::{LeaderEpoch, Mutant, Now, Offset, WallMs};
 
 use super::{Appended, Log, Origin, State};
 use crate::batch::{
-    Arrival, Batch, BatchError, HEADER_BYTES, Header, Rules, TimestampType, Writer, arrival, recompress,
-    set_base_offset, set_leader_epoch, stamp,
+    ATTRIBUTES, Arrival, Batch, BatchError, Crc32c, HEADER_BYTES, Header, Rules, TimestampType, Writer,
+    arrival, arrival_unsummed, check_crc, recompress, set_base_offset, set_leader_epoch, stamp,
 };
 use crate::producers::{Admission, ProducerBatch};
 use crate::segment::BatchFacts;
 use crate::tail::Place;
 use crate::{AppendError, RecordCheck};
+
+/// What the leader writes into a batch.
+#[derive(Clone, Copy)]
+struct Stamp {
+    first: Offset,
+    epoch: LeaderEpoch,
+    timestamp_type: TimestampType,
+}
 
 impl Log {
     /// Appends whole batches, all or nothing, with one copy into memory and no I/O.
@@ -97,53 +105,64 @@ impl Log {
             return Err(AppendError::StaleEpoch { latest, found: leader_epoch });
         }
         let rules = self.rules(writer);
-        let facts = arrival(bytes, &rules, now.wall)?;
+        // The checksum is compared last, while the bytes are copied: then it costs next to nothing.
+        let facts = arrival_unsummed(bytes, &rules, now.wall)?;
+        let header = Header::decode(bytes).expect("an accepted batch has a header");
         let append_time = match rules.timestamp_type {
             TimestampType::LogAppend => now.wall,
             TimestampType::Create => WallMs::NONE,
         };
-        if let Some(known) = self.admit(bytes, &facts, writer)? {
-            let append_time = if append_time.get() >= 0 { known.append_time } else { WallMs::NONE };
-            return Ok(Appended { append_time, ..known });
+        match self.admit(bytes, &facts, writer) {
+            Ok(None) => {}
+            other => {
+                check_crc(bytes, header, rules.mutant)?;
+                let known = other?.expect("nothing to append");
+                let append_time = if append_time.get() >= 0 { known.append_time } else { WallMs::NONE };
+                return Ok(Appended { append_time, ..known });
+            }
         }
         self.has_room(bytes.len())?;
         let first = self.log_end;
         let last = first.plus(i64::from(facts.last_offset_delta));
         if facts.consecutive {
-            self.stage_stamped(now, bytes, &facts, first, leader_epoch, rules.timestamp_type);
+            let at = Stamp { first, epoch: leader_epoch, timestamp_type: rules.timestamp_type };
+            self.stage_stamped(now, bytes, header, &facts, at)?;
         } else {
             // Offset deltas with holes, inside a compressed batch: packed anew, as Kafka does.
-            let packed = recompress(bytes, facts.codec, rules.decompressed_bytes)?;
+            check_crc(bytes, header, rules.mutant)?;
+            let mut packed = recompress(bytes, facts.codec, rules.decompressed_bytes)?;
             let again = arrival(&packed, &rules, now.wall)?;
-            self.stage_stamped(now, &packed, &again, first, leader_epoch, rules.timestamp_type);
+            stamp(&mut packed, &again, first, leader_epoch, rules.timestamp_type);
+            self.stage(now, [&packed, &[]], first, leader_epoch, &again, None)?;
         }
         Ok(Appended { first, last, end: last.plus(1), append_time, duplicate: false })
     }
 
-    /// Stamps and stages one batch. Only the header is copied twice, unless timestamps change, and with them the CRC.
+    /// Stamps and stages one batch whose checksum is still to be compared. Only the header is copied twice, unless
+    /// timestamps change, and with them the CRC.
     fn stage_stamped(
         &mut self,
         now: Now,
         bytes: &[u8],
+        header: Header<'_>,
         facts: &Arrival,
-        first: Offset,
-        epoch: LeaderEpoch,
-        timestamp_type: TimestampType,
-    ) {
-        let header = Header::decode(bytes).expect("an accepted batch has a header");
-        let same_times = timestamp_type == TimestampType::Create
+        at: Stamp,
+    ) -> Result<(), AppendError> {
+        let same_times = at.timestamp_type == TimestampType::Create
             && header.attributes().timestamp_type() == TimestampType::Create
             && header.max_timestamp() == facts.max_timestamp;
         if same_times {
             let mut stamped = [0; HEADER_BYTES];
             stamped.copy_from_slice(&bytes[..HEADER_BYTES]);
-            set_base_offset(&mut stamped, first);
-            set_leader_epoch(&mut stamped, epoch);
-            self.stage(now, [&stamped, &bytes[HEADER_BYTES..]], first, epoch, facts);
+            set_base_offset(&mut stamped, at.first);
+            set_leader_epoch(&mut stamped, at.epoch);
+            let expected = (self.settings.mutant != Mutant::NoCrc).then(|| header.crc());
+            self.stage(now, [&stamped, &bytes[HEADER_BYTES..]], at.first, at.epoch, facts, expected)
         } else {
+            check_crc(bytes, header, self.settings.mutant)?;
             let mut stamped = bytes.to_vec();
-            stamp(&mut stamped, facts, first, epoch, timestamp_type);
-            self.stage(now, [&stamped, &[]], first, epoch, facts);
+            stamp(&mut stamped, facts, at.first, at.epoch, at.timestamp_type);
+            self.stage(now, [&stamped, &[]], at.first, at.epoch, facts, None)
         }
     }
 
@@ -176,7 +195,7 @@ impl Log {
         }
         let (mut position, mut first) = (0, self.log_end);
         for number in 0..count {
-            let unchecked = Rules { mutant: highwater_base::Mutant::NoCrc, ..rules };
+            let unchecked = Rules { mutant: Mutant::NoCrc, ..rules };
             let facts = arrival(&bytes[position..], &unchecked, now.wall)?;
             if number == 0 {
                 first = facts.base_offset;
@@ -187,15 +206,24 @@ impl Log {
             } else {
                 None
             };
-            self.stage(now, [batch, &[]], facts.base_offset, facts.leader_epoch, &facts);
+            self.stage(now, [batch, &[]], facts.base_offset, facts.leader_epoch, &facts, None)?;
             position += facts.size;
         }
         let end = self.log_end;
         Ok(Appended { first, last: end.plus(-1), end, append_time: WallMs::NONE, duplicate: count == 0 })
     }
 
-    /// Puts an accepted batch at the end: roll if due, tail, segment, indexes, epochs, producers.
-    fn stage(&mut self, now: Now, parts: [&[u8]; 2], first: Offset, epoch: LeaderEpoch, arrived: &Arrival) {
+    /// Puts a batch at the end: roll if due, tail, segment, indexes, epochs, producers. Its header is in the first part. With
+    /// a checksum to `expect`, that of the bytes is compared while they are copied, and nothing is appended if it differs.
+    fn stage(
+        &mut self,
+        now: Now,
+        parts: [&[u8]; 2],
+        first: Offset,
+        epoch: LeaderEpoch,
+        arrived: &Arrival,
+        expect: Option<u32>,
+    ) -> Result<(), AppendError> {
         let last = first.plus(i64::from(arrived.last_offset_delta));
         let facts = BatchFacts {
             size: arrived.size as u64,
@@ -204,23 +232,40 @@ impl Log {
             max_timestamp: arrived.max_timestamp,
             leader_epoch: epoch,
         };
-        self.roll_if_due(now, &facts);
-        self.begin_epoch(epoch, first);
-        let at = self.tail.end();
-        self.tail.mark(at, first);
-        let segment = self.segments.back_mut().expect("a log that serves has a segment");
-        let mut seal = segment.live_mut().and_then(|live| live.seal.as_mut());
-        for part in parts {
-            self.tail.stage(part, |piece| {
-                if let Some(seal) = &mut seal {
-                    seal.bytes(piece);
-                }
-            });
+        let mut expect = expect;
+        if let Some(base) = self.roll_due(now, &facts) {
+            // A roll is for good: none for a batch that is then refused.
+            if let Some(expected) = expect.take() {
+                let mut sum = Crc32c::new();
+                sum.update(&parts[0][ATTRIBUTES..]);
+                sum.update(parts[1]);
+                same_sum(expected, sum)?;
+            }
+            self.roll(now, base);
         }
-        segment.push(&facts);
+        let at = self.tail.end();
+        self.tail.stage(parts[0], |_| ());
+        match expect {
+            None => self.tail.stage(parts[1], |_| ()),
+            Some(expected) => {
+                let mut sum = Crc32c::new();
+                sum.update(&parts[0][ATTRIBUTES..]);
+                self.tail.stage(parts[1], |piece| sum.update(piece));
+                if let Err(differs) = same_sum(expected, sum) {
+                    self.tail.discard(at);
+                    return Err(differs.into());
+                }
+            }
+        }
+        self.tail.commit();
+        self.tail.mark(at, first);
+        self.begin_epoch(epoch, first);
+        let segment = self.segments.back_mut().expect("a log that serves has a segment");
+        segment.push(&facts, parts[0]);
         self.log_end = last.plus(1);
         self.note_end(self.tail.end(), self.log_end);
         self.note_producer(arrived, first, last);
+        Ok(())
     }
 
     /// Whether the batch's producer may append it; the earlier append if it has done so before.
@@ -284,4 +329,9 @@ impl Log {
             self.ends.push_back((place, end));
         }
     }
+}
+
+fn same_sum(expected: u32, sum: Crc32c) -> Result<(), BatchError> {
+    let found = sum.finish();
+    if found == expected { Ok(()) } else { Err(BatchError::Checksum { expected, found }) }
 }

@@ -205,7 +205,7 @@ impl Log {
                     steps.extend([
                         Step::Open { path, how: OpenHow::CreateOrWrite, direct: false },
                         Step::Write { at: FilePos::new(from as u64), data },
-                        Step::Sync,
+                        Step::SyncData,
                         Step::Close,
                     ]);
                 }
@@ -220,7 +220,7 @@ impl Log {
         steps.extend([
             Step::Open { path: self.dir.join(CHECKPOINT), how: OpenHow::CreateOrWrite, direct: false },
             Step::Write { at: checkpoint.slot(), data: Slice::from(checkpoint.encode()) },
-            Step::Sync,
+            Step::SyncData,
             Step::Close,
         ]);
         if self.checkpoint.last.is_none() {

@@ -33,8 +33,8 @@ impl Gathered {
         self.index.push(facts.last, FilePos::new(position), facts.size, facts.max_timestamp);
         self.largest.see(facts.max_timestamp, facts.last);
         if let Some(seal) = &mut self.seal {
-            seal.bytes(batch.bytes());
-            seal.batch(facts.first, facts.last, facts.leader_epoch, facts.max_timestamp);
+            let (first, last) = (facts.first, facts.last);
+            seal.batch(batch.bytes(), facts.size, first, last, facts.leader_epoch, facts.max_timestamp);
         }
         if position == 0 {
             self.first_timestamp = Some(facts.max_timestamp);

@@ -33,8 +33,8 @@ fn is_due(facts: RollFacts, settings: &LogSettings) -> bool {
 }
 
 impl Log {
-    /// Begins a new segment if the next batch needs one.
-    pub(super) fn roll_if_due(&mut self, now: Now, batch: &BatchFacts) {
+    /// Where a new segment begins, if the next batch needs one.
+    pub(super) fn roll_due(&self, now: Now, batch: &BatchFacts) -> Option<Offset> {
         let active = self.active();
         let live = active.live().expect("the last segment is live");
         let waited_ms = match live.first_timestamp {
@@ -48,14 +48,13 @@ impl Log {
             index_full: live.index.is_full(self.settings.index_bytes as usize),
             relative_last: batch.last.since(active.base),
         };
-        let active_base = active.base;
-        if is_due(facts, &self.settings) {
-            // Segments follow each other without a gap, so that recovery can tell a missing one, unless the gap is
-            // wider than a segment's reach.
-            let reachable = batch.last.since(self.log_end) <= i64::from(i32::MAX);
-            let base = if reachable && self.log_end > active_base { self.log_end } else { batch.first };
-            self.roll(now, base);
+        if !is_due(facts, &self.settings) {
+            return None;
         }
+        // Segments follow each other without a gap, so that recovery can tell a missing one, unless the gap is
+        // wider than a segment's reach.
+        let reachable = batch.last.since(self.log_end) <= i64::from(i32::MAX);
+        Some(if reachable && self.log_end > active.base { self.log_end } else { batch.first })
     }
 
     /// Ends the active segment; the next one begins at `base`.

@@ -22,8 +22,10 @@ pub(crate) enum Step {
     Load { path: PathBuf, len: usize },
     /// Read the file from here until `len` bytes or its end; see [`Script::data`].
     Read { at: FilePos, len: usize },
-    /// Sync the file.
+    /// Sync the file, with its times.
     Sync,
+    /// Sync the file's bytes and length.
+    SyncData,
     /// Cut the file.
     Truncate { len: u64 },
     /// Close the file.
@@ -148,6 +150,7 @@ impl Script {
                 },
             },
             Step::Sync => Op::Sync { file: file(), data_only: false, urgent: false },
+            Step::SyncData => Op::Sync { file: file(), data_only: true, urgent: false },
             Step::Truncate { len } => Op::Truncate { file: file(), len: *len },
             Step::Close => Op::Close { file: file() },
             Step::Stat { path } => Op::Stat { path: path.clone() },
@@ -302,7 +305,7 @@ impl Script {
                 Progress::Next
             }
             // A failed sync is final, whatever it failed for.
-            (Step::Sync | Step::SyncDir { .. }, _) => Progress::Failed(error),
+            (Step::Sync | Step::SyncData | Step::SyncDir { .. }, _) => Progress::Failed(error),
             (_, ErrorKind::NoSpace | ErrorKind::Exhausted) => Progress::Retry(error),
             (_, _) => Progress::Failed(error),
         }

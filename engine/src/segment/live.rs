@@ -102,12 +102,12 @@ impl Live {
         }
     }
 
-    /// Takes a batch in that begins at `position`.
-    pub(crate) fn push(&mut self, facts: &BatchFacts, position: u64) {
+    /// Takes a batch in that begins at `position`, and with these bytes: its header at least.
+    pub(crate) fn push(&mut self, facts: &BatchFacts, position: u64, batch: &[u8]) {
         self.index.push(facts.last, FilePos::new(position), facts.size, facts.max_timestamp);
         self.first_timestamp.get_or_insert(facts.max_timestamp);
         if let Some(seal) = &mut self.seal {
-            seal.batch(facts.first, facts.last, facts.leader_epoch, facts.max_timestamp);
+            seal.batch(batch, facts.size, facts.first, facts.last, facts.leader_epoch, facts.max_timestamp);
         }
     }
 }

@@ -135,13 +135,13 @@ impl Segment {
     }
 
     /// Takes a batch in at the end: size, range, times, and the live index.
-    pub(crate) fn push(&mut self, facts: &BatchFacts) {
+    pub(crate) fn push(&mut self, facts: &BatchFacts, batch: &[u8]) {
         let position = self.size;
         self.size += facts.size;
         self.end = facts.last.plus(1);
         self.largest.see(facts.max_timestamp, facts.last);
         if let Phase::Live(live) = &mut self.phase {
-            live.push(facts, position);
+            live.push(facts, position, batch);
         }
     }
 }

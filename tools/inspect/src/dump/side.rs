@@ -50,12 +50,16 @@ impl Dumper<'_> {
             line.plain("last_offset", seal.last_offset).plain("first_epoch", seal.first_epoch);
             line.plain("last_epoch", seal.last_epoch).plain("max_timestamp", seal.max_timestamp.get());
             line.plain("modified_ms", seal.modified.get());
-            line.array("pieces", seal.pieces().iter().map(u32::to_string)).write(self.out)?;
+            let pieces = seal.pieces().iter().map(|piece| match piece.first {
+                Some(first) => format!("{{\"first\":{first},\"crc\":{}}}", piece.sum),
+                None => "null".to_owned(),
+            });
+            line.array("pieces", pieces).write(self.out)?;
         } else {
             writeln!(
                 self.out,
                 "seal {shown}: {} bytes, offsets {} to {}, epochs {} to {}, largest time {}, sealed file of {} ms, \
-                 {} checksums",
+                 {} pieces of 64 KiB",
                 seal.length,
                 seal.first_offset,
                 seal.last_offset,

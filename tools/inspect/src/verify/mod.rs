@@ -5,6 +5,7 @@
 mod deep;
 mod offset_entries;
 mod partition;
+mod sealed_batches;
 mod segment;
 mod side;
 mod time_entries;

@@ -10,18 +10,18 @@ use highwater_engine::index::{
 };
 use highwater_engine::layout::{FileKind, FileName, FileState, PartitionDir, PartitionRole};
 use highwater_engine::producers::Snapshot;
-use highwater_engine::seal::{SEAL_PIECE, Seal, SealCheck, SealState};
+use highwater_engine::seal::{Seal, SealState};
 
 use super::Verifier;
 use super::deep::{Beside, Deep};
 use super::offset_entries::OffsetEntries;
+use super::sealed_batches::SealedBatches;
 use super::segment::{Observer, Segment};
 use super::time_entries::TimeEntries;
 use super::txn_entries::TxnEntries;
 use super::verdict::{LogFacts, judge};
 use crate::files::Entry;
 use crate::place::file_name;
-use crate::source::{Access, Source};
 use crate::{Damage, InspectError};
 
 impl Verifier<'_> {
@@ -111,7 +111,11 @@ impl Verifier<'_> {
             observers.push(Box::new(deep));
         }
         let before = facts.log_bytes;
-        let sealed = beside(FileKind::Seal).is_some_and(|path| self.seal(path, segment.path));
+        let seal = beside(FileKind::Seal).and_then(|path| self.seal(path, segment.path));
+        let sealed = seal.is_some();
+        if let Some(seal) = seal {
+            observers.push(Box::new(seal));
+        }
         if let Some(walked) = self.segment(segment, &mut observers) {
             facts.add(segment, before, sealed, &walked);
         }
@@ -188,36 +192,21 @@ impl Verifier<'_> {
         true
     }
 
-    /// Checks a seal and, if it binds, the segment against it. Says whether it binds.
-    fn seal(&mut self, path: &Path, segment: &Path) -> bool {
-        let Some(bytes) = self.whole(path) else { return false };
+    /// The seal, to be compared with the segment's batches, if it can be believed and binds.
+    fn seal(&mut self, path: &Path, segment: &Path) -> Option<SealedBatches> {
+        let bytes = self.whole(path)?;
         let seal = match Seal::decode(&bytes) {
             Ok(seal) => seal,
             Err(error) => {
                 self.found(path, Some(0), Damage::Seal(error));
-                return false;
+                return None;
             }
         };
-        let Ok(facts) = self.files.facts(segment) else { return false };
+        let facts = self.files.facts(segment).ok()?;
         if seal.state(WallMs::new(facts.modified_ms)) == SealState::Void {
             self.report.void_seals.push(path.into());
-            return false;
+            return None;
         }
-        let mut check = SealCheck::new(&seal);
-        match Source::open(self.files, segment, Access::Read) {
-            Ok(mut source) => {
-                let mut at = 0;
-                while at < source.len() {
-                    check.bytes(source.at(at, SEAL_PIECE));
-                    at += SEAL_PIECE as u64;
-                }
-            }
-            // The walk of the segment reports it.
-            Err(_) => return true,
-        }
-        for bytes in check.finish() {
-            self.found(segment, Some(bytes.start), Damage::Sealed { bytes });
-        }
-        true
+        Some(SealedBatches::new(seal, facts.len))
     }
 }
