@@ -13,6 +13,7 @@ pub fn crc32c(bytes: &[u8]) -> u32 {
 }
 
 /// The CRC-32C of bytes that come in pieces.
+#[derive(Clone, Debug)]
 pub(crate) struct Crc32c(Digest);
 
 impl Crc32c {

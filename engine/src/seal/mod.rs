@@ -19,6 +19,7 @@
 //! ```
 
 mod build;
+mod slice;
 
 use std::fmt;
 
@@ -27,6 +28,7 @@ use highwater_base::{ByteLen, LeaderEpoch, Offset, WallMs};
 use crate::batch::{ATTRIBUTES, MAGIC_AT};
 
 pub use build::{SealBuilder, SealCheck};
+pub(crate) use slice::{BEHIND, Unfinished, look};
 
 /// Bytes of the segment that one [`SealedPiece`] speaks for; the last one may have fewer.
 pub const SEAL_PIECE: usize = 64 << 10;
