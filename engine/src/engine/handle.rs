@@ -184,7 +184,7 @@ impl LogHandle {
     }
 
     /// The log's directory, with its files in Apache Kafka's format: to look at, not to write to. With the feature
-    /// `map`, [`Mapping`](crate::Mapping) shows a sealed segment without reading it, as long as retention leaves it.
+    /// `map`, `Mapping` shows a sealed segment without reading it, as long as retention leaves it.
     pub fn directory(&self) -> Result<PathBuf, EngineError> {
         self.wait_for(|reply| Request::Directory { reply })
     }
