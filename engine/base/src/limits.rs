@@ -32,6 +32,9 @@ pub struct Limits {
     pub prepare_max_bytes: u64,
     /// A checkpoint is due after this many synced bytes. Default 32 MiB.
     pub checkpoint_bytes: u64,
+    /// But not before the log has been dirty for so many milliseconds. Default 500: a checkpoint commits the file system's
+    /// journal a few times, and each holds up synced appends, so a log at the device's rate makes few.
+    pub checkpoint_pause_ms: u64,
     /// One cold read. Default 1 MiB; a multiple of the block.
     pub read_bytes: usize,
     /// Bytes of sealed segments' indexes kept in memory by one shard. Default 64 MiB.
@@ -73,6 +76,7 @@ impl Limits {
         prepare_min_bytes: 1 << 20,
         prepare_max_bytes: 32 << 20,
         checkpoint_bytes: 32 << 20,
+        checkpoint_pause_ms: 500,
         read_bytes: 1 << 20,
         index_cache_bytes: 64 << 20,
         ring_entries: 1024,
@@ -100,6 +104,7 @@ impl Limits {
         prepare_min_bytes: 8 << 10,
         prepare_max_bytes: 16 << 10,
         checkpoint_bytes: 16 << 10,
+        checkpoint_pause_ms: 0,
         read_bytes: 8 << 10,
         index_cache_bytes: 4 << 10,
         ring_entries: 16,

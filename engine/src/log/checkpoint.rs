@@ -92,7 +92,7 @@ impl Log {
         if self.checkpoint_deadline().is_some_and(|at| at <= now.mono) {
             self.checkpoint.wanted = true;
         }
-        if self.checkpoint.captured.is_none() && self.checkpoint_is_due() {
+        if self.checkpoint.captured.is_none() && self.checkpoint_is_due(now) {
             self.checkpoint.captured = Some(Box::new(self.capture()));
             self.checkpoint.wanted = false;
             self.due = true;
@@ -114,7 +114,7 @@ impl Log {
         }
     }
 
-    fn checkpoint_is_due(&self) -> bool {
+    fn checkpoint_is_due(&self, now: Now) -> bool {
         let (active, last) = (self.active(), self.checkpoint.last);
         // One that is of an older segment makes recovery read all of this one.
         let live = self.live_count();
@@ -126,9 +126,11 @@ impl Log {
             Some(_) => u64::MAX,
             None => active.size,
         };
+        let pause = Duration::from_millis(self.settings.limits.checkpoint_pause_ms);
+        let rested = self.checkpoint.dirty_since.is_some_and(|since| since.plus(pause) <= now.mono);
         let promised = last.is_some_and(|last| last.reach > 0);
         self.checkpoint.wanted
-            || (active.size > 0 && grown >= self.settings.limits.checkpoint_bytes)
+            || (active.size > 0 && grown >= self.settings.limits.checkpoint_bytes && rested)
             || (promised && self.settings.durability != Durability::Each)
     }
 
