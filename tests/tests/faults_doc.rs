@@ -75,9 +75,16 @@ fn every_test_named_exists_and_every_row_says_what_is_missing() {
 fn every_mutant_named_exists_and_every_mutant_is_named() {
     let mut named = BTreeSet::new();
     for Row { number, mutants, tests, .. } in rows() {
-        for name in quoted(&mutants).map(|name| name.trim_start_matches("HIGHWATER_MUTANT=")) {
-            assert!(Mutant::named(name).is_some(), "{number}: there is no mutant {name}");
+        for quoted_name in quoted(&mutants) {
+            let name = quoted_name.trim_start_matches("HIGHWATER_MUTANT=");
+            let mutant = Mutant::named(name).unwrap_or_else(|| panic!("{number}: there is no mutant {name}"));
             named.insert(name.to_owned());
+            let mut texts = quoted(&tests)
+                .filter_map(|test| test.split_once("::"))
+                .map(|(file, _)| std::fs::read_to_string(root().join(file)).unwrap_or_default());
+            let by_hand = quoted_name != name;
+            let switched_on = texts.any(|text| text.contains(&format!("Mutant::{mutant:?}")));
+            assert!(by_hand || switched_on, "{number}: no test named there switches on {name}");
         }
         // A scenario of Kafka's history comes with the rule that was wrong.
         let scenario = number.starts_with('R') && quoted(&tests).next().is_some();

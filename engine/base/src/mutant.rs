@@ -36,6 +36,8 @@ mutants! {
     NamesUnsynced = "names_unsynced",
     /// A full device ends a log for good (F12).
     NoSpaceIsFinal = "no_space_is_final",
+    /// A segment that is being sealed cannot be read (F12).
+    SealHidesSegment = "seal_hides_segment",
     /// A failed sync counts as a good one (F13).
     SyncErrorIgnored = "sync_error_ignored",
     /// A wall clock that went back ends a log at its next roll (C01, KAFKA-5415).

@@ -1,6 +1,6 @@
 //! After a roll, in the background: cut to the true length, indexes written, sealed.
 
-use highwater_base::{Now, Offset, WallMs};
+use highwater_base::{Mutant, Now, Offset, WallMs};
 use highwater_io::Io;
 
 use super::Log;
@@ -34,7 +34,7 @@ impl Log {
         let aborted = segment.aborted_bytes();
         let snapshot = live.snapshot.clone();
         let end = self.segments[first + 1].base;
-        let mut steps = vec![Step::Adopt(file), Step::Truncate { len: size }, Step::Sync, Step::Close];
+        let mut steps = vec![Step::Adopt(file), Step::Truncate { len: size }, Step::Sync];
         steps.extend(write_file(self.path(FileKind::OffsetIndex, base), offsets));
         steps.extend(write_file(self.path(FileKind::TimeIndex, base), times));
         if let Some(aborted) = aborted {
@@ -51,8 +51,10 @@ impl Log {
         steps.push(Step::Stat { path: self.path(FileKind::Log, base) });
         let live = self.segments[first].live_mut().expect("checked above");
         live.sealing = true;
-        // The script closes it; readers open it anew once it is sealed.
-        live.file = None;
+        // Readers keep its file meanwhile: what is to be written may have to wait for space.
+        if self.settings.mutant == Mutant::SealHidesSegment {
+            live.file = None;
+        }
         self.run(Purpose::Settle(base), steps);
     }
 
@@ -73,8 +75,13 @@ impl Log {
         self.run(Purpose::Seal(base), steps);
     }
 
-    pub(super) fn sealed(&mut self, base: Offset, _io: &mut dyn Io) {
+    pub(super) fn sealed(&mut self, base: Offset, io: &mut dyn Io) {
         let Some(index) = self.segment_index(base) else { return };
+        // Readers open it anew, for reading only.
+        let file = self.segments[index].file();
         self.segments[index].phase = Phase::Sealed(Sealed::default());
+        if let Some(file) = file {
+            self.close_file(file, io);
+        }
     }
 }
