@@ -8,6 +8,7 @@ use highwater_engine::{AppendError, Log, LogEvent, LogSettings, Origin, Read};
 use highwater_io::{Io, MemoryDisk, MemoryIo};
 
 const MARK: u64 = 8 << 20;
+const ORIGIN: Origin = Origin::Client { leader_epoch: LeaderEpoch::ZERO };
 
 struct Rig {
     disk: MemoryDisk,
@@ -19,27 +20,37 @@ struct Rig {
 
 impl Rig {
     fn new(free: u64) -> Rig {
-        let disk = MemoryDisk::new();
-        disk.set_free(free);
-        let now = Now { mono: Mono::ZERO, wall: WallMs::new(1_767_225_600_000) };
-        let settings = LogSettings { min_free_bytes: MARK, limits: Limits::TINY, ..LogSettings::default() };
-        let log = Log::create(now, "/t-0".as_ref(), 1, settings, Uuid::ZERO);
-        let mut rig = Rig { io: MemoryIo::on(disk.clone()), disk, log, now, events: Vec::new() };
+        let mut rig = Rig::unsettled(free);
         rig.settle();
         rig.events.clear();
         rig
     }
 
+    fn unsettled(free: u64) -> Rig {
+        let disk = MemoryDisk::new();
+        disk.set_free(free);
+        let now = Now { mono: Mono::ZERO, wall: WallMs::new(1_767_225_600_000) };
+        let settings = LogSettings { min_free_bytes: MARK, limits: Limits::TINY, ..LogSettings::default() };
+        let log = Log::create(now, "/t-0".as_ref(), 1, settings, Uuid::ZERO);
+        Rig { io: MemoryIo::on(disk.clone()), disk, log, now, events: Vec::new() }
+    }
+
+    /// One step, and what it brings; false if it brings nothing.
+    fn turn(&mut self) -> bool {
+        self.log.step(self.now, &mut self.io);
+        let mut done = Vec::new();
+        self.io.reap(&mut done);
+        let idle = done.is_empty() && !self.log.needs_step();
+        for completion in done {
+            self.log.complete(self.now, completion, &mut self.io);
+        }
+        !idle
+    }
+
     fn settle(&mut self) {
         for _ in 0..1000 {
-            self.log.step(self.now, &mut self.io);
-            let mut done = Vec::new();
-            self.io.reap(&mut done);
-            if done.is_empty() && !self.log.needs_step() {
+            if !self.turn() {
                 break;
-            }
-            for completion in done {
-                self.log.complete(self.now, completion, &mut self.io);
             }
         }
         self.events.extend(std::iter::from_fn(|| self.log.poll_event()));
@@ -52,8 +63,7 @@ impl Rig {
 
     fn append(&mut self) -> Result<Offset, AppendError> {
         let batch = BatchBuilder::new().record(1_767_225_600_000, None, Some(&[7; 3000])).build();
-        let origin = Origin::Client { leader_epoch: LeaderEpoch::ZERO };
-        let appended = self.log.append(self.now, &batch, origin)?;
+        let appended = self.log.append(self.now, &batch, ORIGIN)?;
         self.settle();
         Ok(appended.first)
     }
@@ -106,6 +116,15 @@ fn a_log_made_below_the_mark_refuses_from_the_start_and_one_without_a_mark_never
     rig.log.update_settings(settings);
     rig.settle();
     assert_eq!(rig.append(), Ok(Offset::ZERO));
+}
+
+#[test]
+fn a_new_log_knows_before_its_first_append() {
+    let mut rig = Rig::unsettled(MARK - 1);
+    while !rig.log.is_ready() {
+        assert!(rig.turn());
+    }
+    assert!(matches!(rig.append(), Err(AppendError::NoSpace { .. })));
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! Room on the log's file system: appends are refused before it is full, and taken again by themselves.
 
+use std::path::Path;
 use std::time::Duration;
 
 use highwater_base::{Mono, Now};
@@ -62,14 +63,16 @@ impl Log {
                     || (self.asks_again() && now.mono.since(at) >= ASK_AGAIN)
             }
         };
-        if self.state != State::Open || self.room.asking || !due {
+        // Already while it is being made, so that a new log knows before its first append.
+        if !matches!(self.state, State::Creating | State::Open) || self.room.asking || !due {
             return;
         }
         self.room.asking = true;
         self.room.asked_at = Some(now.mono);
         self.room.end = self.tail.end();
         let token = self.flights.begin(self.owner, Flight::Space);
-        io.submit(Op::Space { path: self.dir.clone() }, token);
+        let above = self.dir.parent().filter(|parent| !parent.as_os_str().is_empty());
+        io.submit(Op::Space { path: above.unwrap_or(Path::new(".")).to_path_buf() }, token);
     }
 
     fn asks_again(&self) -> bool {
