@@ -4,6 +4,8 @@
 #![forbid(unsafe_code)]
 
 pub mod aftermath;
+pub mod fuzz;
+pub mod golden;
 pub mod ledger;
 pub mod loop_disk;
 pub mod model;

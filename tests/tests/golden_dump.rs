@@ -2,7 +2,6 @@
 //! copies are reported at the right byte, and every batch before the damage is still printed.
 
 use std::collections::BTreeMap;
-use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, Weak};
@@ -33,15 +32,10 @@ impl Golden {
     }
 
     fn unpack(test: &str) -> Golden {
-        let packed = Path::new(env!("CARGO_MANIFEST_DIR")).join("golden/kafka-4.3.1.tar.zst");
-        let packed = std::fs::read(packed).expect("tests/golden is part of the repository");
-        let mut tar = Vec::new();
-        let mut decoder = zstd::stream::read::Decoder::new(&packed[..]).expect("a zstd frame");
-        decoder.read_to_end(&mut tar).expect("the archive unpacks");
         let number = UNPACKED.fetch_add(1, Ordering::Relaxed);
         let dir =
             std::env::temp_dir().join(format!("highwater-golden-{test}-{}-{number}", std::process::id()));
-        for (name, bytes) in tar_files(&tar) {
+        for (name, bytes) in highwater_tests::golden::files() {
             let path = dir.join(name);
             std::fs::create_dir_all(path.parent().expect("inside the directory")).expect("a directory");
             std::fs::write(path, bytes).expect("a file");
@@ -78,28 +72,6 @@ impl Drop for Golden {
     fn drop(&mut self) {
         let _ = std::fs::remove_dir_all(&self.dir);
     }
-}
-
-/// The regular files of a ustar archive.
-fn tar_files(tar: &[u8]) -> Vec<(String, &[u8])> {
-    const BLOCK: usize = 512;
-    let text = |field: &[u8]| {
-        let end = field.iter().position(|&byte| byte == 0).unwrap_or(field.len());
-        String::from_utf8(field[..end].to_vec()).expect("UTF-8")
-    };
-    let mut files = Vec::new();
-    let mut at = 0;
-    while let Some(header) = tar.get(at..at + BLOCK).filter(|header| header[0] != 0) {
-        let size = usize::from_str_radix(text(&header[124..136]).trim(), 8).expect("a size");
-        let (name, prefix) = (text(&header[..100]), text(&header[345..500]));
-        let name = if prefix.is_empty() { name } else { format!("{prefix}/{name}") };
-        let body = &tar[at + BLOCK..at + BLOCK + size];
-        if matches!(header[156], b'0' | 0) {
-            files.push((name, body));
-        }
-        at += BLOCK + size.div_ceil(BLOCK) * BLOCK;
-    }
-    files
 }
 
 const ALL: DumpOptions =
