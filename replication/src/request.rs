@@ -289,4 +289,6 @@ pub enum Outgoing {
     Damaged(ReadError),
     /// There is space again.
     SpaceReturned,
+    /// The log has failed for good: [`crate::Partition::failure`] says why.
+    Failed,
 }

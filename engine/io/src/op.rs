@@ -150,7 +150,7 @@ pub enum Op {
         /// Where.
         path: PathBuf,
     },
-    /// How much may still be written to the file system that holds a path: [`Outcome::Space`].
+    /// How large the file system that holds a path is, and how much may still be written to it: [`Outcome::Space`].
     Space {
         /// Where.
         path: PathBuf,
@@ -289,6 +289,8 @@ pub enum Outcome {
     },
     /// A file system's room.
     Space {
+        /// All its bytes.
+        total: u64,
         /// Bytes that this process may still write to it.
         free: u64,
     },

@@ -107,9 +107,7 @@ impl Slow {
         match self {
             Slow::Open { path, how, direct } => open(&path, how, direct).map(SlowDone::Opened),
             Slow::Stat { path } => named(&path, "stat", stat(&path)),
-            Slow::Space { path } => {
-                crate::free_bytes(&path).map(|free| SlowDone::Outcome(Outcome::Space { free }))
-            }
+            Slow::Space { path } => crate::space::space(&path).map(SlowDone::Outcome),
             Slow::ReadDir { path } => {
                 named(&path, "read directory", entries(&path).map(|entries| Outcome::Entries { entries }))
             }

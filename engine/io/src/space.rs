@@ -4,7 +4,7 @@ use std::ffi::CString;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use crate::IoError;
+use crate::{IoError, Outcome};
 
 /// Bytes that this process may still write to the file system that holds `path`.
 ///
@@ -14,6 +14,14 @@ use crate::IoError;
 /// # Ok::<(), highwater_io::IoError>(())
 /// ```
 pub fn free_bytes(path: &Path) -> Result<u64, IoError> {
+    match space(path)? {
+        Outcome::Space { free, .. } => Ok(free),
+        other => unreachable!("a look for space gave {other:?}"),
+    }
+}
+
+/// [`crate::Op::Space`].
+pub(crate) fn space(path: &Path) -> Result<Outcome, IoError> {
     let failed = |errno| IoError::from_errno(errno, "look for space at", path.display().to_string());
     let name = CString::new(path.as_os_str().as_bytes()).map_err(|_| failed(libc::EINVAL))?;
     // SAFETY: all zeros is a valid `statvfs`.
@@ -25,5 +33,6 @@ pub fn free_bytes(path: &Path) -> Result<u64, IoError> {
     }
     // Their widths differ between systems.
     #[allow(clippy::unnecessary_cast)]
-    Ok((facts.f_bavail as u64).saturating_mul(facts.f_frsize as u64))
+    let (block, all, usable) = (facts.f_frsize as u64, facts.f_blocks as u64, facts.f_bavail as u64);
+    Ok(Outcome::Space { total: all.saturating_mul(block), free: usable.saturating_mul(block) })
 }

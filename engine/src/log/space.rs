@@ -87,7 +87,7 @@ impl Log {
     /// Takes what the system said. One that cannot say is not believed to be full: writes will tell.
     pub(super) fn space_told(&mut self, result: Result<Outcome, IoError>) {
         self.room.asking = false;
-        let Ok(Outcome::Space { free }) = result else { return self.enough_room() };
+        let Ok(Outcome::Space { free, .. }) = result else { return self.enough_room() };
         self.room.free = free;
         let mark = self.settings.min_free_bytes;
         if !refuses(free, mark, self.room.low.is_some()) {

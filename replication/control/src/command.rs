@@ -258,6 +258,14 @@ pub enum Command {
         /// The largest id found.
         up_to: ProducerId,
     },
+    /// A broker takes new replicas only in these of its directories from now on; at least one. What lies in the others is
+    /// assigned to them all the same.
+    SetDirectories {
+        /// Which broker.
+        broker: BrokerId,
+        /// The ids of its directories that work.
+        directories: Vec<Uuid>,
+    },
     /// A leader proposes another ISR: [`Applied::IsrChanged`].
     ChangeIsr(IsrChange),
     /// A replica moved, or reports, its data directory.

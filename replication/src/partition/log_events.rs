@@ -53,6 +53,7 @@ impl Partition {
                 // The machine steps down first, so that nothing more is acknowledged.
                 self.run(now, Event::LogFailed);
                 self.refuse_all(&PartitionError::Storage(failure));
+                self.outgoing.push_back(Outgoing::Failed);
             }
             _ => {}
         }

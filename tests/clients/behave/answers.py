@@ -10,7 +10,7 @@ import time
 
 from wire import APIS, Closed, Connection, NO_ID, batch, framed, header, parse, record, uvarint
 
-SERVED = (0, 1, 2, 3, 18, 19, 20, 21, 22, 23, 32, 37, 44, 60)
+SERVED = (0, 1, 2, 3, 18, 19, 20, 21, 22, 23, 32, 35, 37, 44, 60)
 lines = []
 
 
@@ -327,6 +327,29 @@ def sessions(b):
         say(f"session: opened in version {version}", answer.get("Error"), bool(answer.get("Session")))
 
 
+def directories(b):
+    """What the data directories hold."""
+    b.create("h", 2)
+    b.produce("h", batch([b"x" * 1000]), 1)
+
+    def described(topics, version):
+        """Without `__consumer_offsets` and the like, which only Apache Kafka has."""
+        answer = b.c.ask(35, version, topics)
+        return answer.get("Error"), [
+            (d["Error"], [(t["Name"], sorted((p["Index"], p["Size"], p["Lag"], p["Future"]) for p in t["Parts"]))
+                          for t in sorted(d["Topics"], key=lambda t: t["Name"])],
+             *((d["Total"] > d["Usable"] > 0,) if version >= 4 else ()), *((d["Cordoned"],) if version >= 5 else ()))
+            for d in answer["Results"]]
+
+    for version in range(1, 6):
+        say(f"DescribeLogDirs {version}", *described([["h", [0, 1]]], version))
+    for title, topics in {"unknown": [["nosuch", [0]], ["h", [9]]], "none": [], "one": [["h", [1]]], "one twice": [["h", [1, 1]], ["h", [1]]]}.items():
+        say(f"DescribeLogDirs {title}", *described(topics, 4))
+    error, found = described(None, 4)
+    # Where records were deleted, the sizes differ: when a whole segment goes is a broker's own affair.
+    say("DescribeLogDirs all", error, {"f", "h", "r"} <= {t[0] for t in found[0][1]}, [t for t in found[0][1] if t[0] == "h"])
+
+
 def settings(b):
     b.create("s", configs=[["retention.ms", "60000"]])
     keys = ["retention.ms", "max.message.bytes", "flush.messages", "message.timestamp.type", "cleanup.policy", "no.such"]
@@ -387,7 +410,7 @@ def bad_frames(b):
 
 if __name__ == "__main__":
     broker = Broker(sys.argv[1])
-    for part in (api_versions, topics, produce, idempotence, reading, sessions, settings, bad_frames):
+    for part in (api_versions, topics, produce, idempotence, reading, sessions, directories, settings, bad_frames):
         try:
             part(broker)
         except (Closed, TimeoutError, ValueError, IndexError, KeyError, TypeError, struct.error) as e:

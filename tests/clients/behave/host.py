@@ -38,11 +38,12 @@ class Served:
             # Below the ephemeral range, where no client's socket sits.
             port = 26000 + s.getsockname()[1] % 6000
         self.address = f"127.0.0.1:{port}"
+        data = [data] if isinstance(data, str) else data
         # Not on the disk under test: a full one must not take the broker's words.
-        self.log_path = os.path.join(SCRATCH, os.path.basename(data) + ".log")
+        self.log_path = os.path.join(SCRATCH, os.path.basename(data[0]) + ".log")
         self.log = open(self.log_path, "ab")
-        words = [x for s in settings for x in ("--config", s)]
-        self.process = subprocess.Popen([BROKER, "serve", "--data", data, "--listen", self.address, *words], stdout=subprocess.PIPE,
+        words = [x for d in data for x in ("--data", d)] + [x for s in settings for x in ("--config", s)]
+        self.process = subprocess.Popen([BROKER, "serve", "--listen", self.address, *words], stdout=subprocess.PIPE,
                                         stderr=self.log)
         self.ready = self.process.stdout.readline().decode()
         if f":{port}" not in self.ready:
@@ -295,6 +296,80 @@ def full_disk():
         os.remove(image)
 
 
+def places(c):
+    """{directory: (its error, {topic: bytes}, whether it tells its space)}."""
+    out = {}
+    for d in c.ask(35, 4, None)["Results"]:
+        out[d["Dir"]] = d["Error"], {t["Name"]: sum(p["Size"] for p in t["Parts"]) for t in d["Topics"]}, 0 < d["Usable"] < d["Total"]
+    return out
+
+
+def eventually(question):
+    """Asks until the answer is true or ten seconds have passed."""
+    end = time.monotonic() + 10
+    while not (answer := question()) and time.monotonic() < end:
+        time.sleep(0.1)
+    return answer
+
+
+def directories():
+    """Of two data directories one fails: it goes offline alone, at run time and at a start, and is whole when it is back."""
+    image, mount = os.path.join(SCRATCH, "dirs.img"), os.path.join(SCRATCH, "dirs")
+    good, bad = os.path.join(SCRATCH, "good"), os.path.join(mount, "bad")
+    os.makedirs(mount)
+    with open(image, "wb") as f:
+        f.truncate(192 << 20)
+    made = subprocess.run(["mkfs.ext4", "-q", image], capture_output=True)
+    if made.returncode or subprocess.run(["mount", "-o", "loop", image, mount], capture_output=True).returncode:
+        print("skipped: directories (no right to mount a file system)")
+        return
+    records, topics = batch([b"d" * 1000]), ("d0", "d1", "d2", "d3")
+    try:
+        with Served([good, bad]) as b, b.connect() as c:
+            for name in topics:
+                check(f"{name} is made and written", create(c, name) == 0 and produce(c, name, records)[0] == 0)
+            found = places(c)
+            of = {name: d for d, (_, sizes, _) in found.items() for name in sizes}
+            check("new partitions go to the emptiest directory", sorted(of) == list(topics) and len(set(of.values())) == 2
+                  and sorted(len(sizes) for _, sizes, _ in found.values()) == [2, 2], found)
+            check("each tells its sizes and its space", all(e == 0 and told and set(s.values()) == {1070} for e, s, told in found.values()), found)
+            on_good, on_bad = ([n for n in topics if of[n] == d] for d in (good, bad))
+            fd = os.open(mount, os.O_RDONLY)
+            fcntl.ioctl(fd, 0x8004587D, struct.pack("I", 2))  # EXT4_IOC_SHUTDOWN: from now on everything there fails.
+            os.close(fd)
+            answer = produce(c, on_bad[0], records)
+            check("a partition on it answers KAFKA_STORAGE_ERROR", answer[0] == KAFKA_STORAGE_ERROR, answer)
+            check("and soon every one there does, to readers too",
+                  eventually(lambda: all(produce(c, n, records)[0] == KAFKA_STORAGE_ERROR == fetch(c, n, 0)[0] for n in on_bad)))
+            check("the others are served", all(produce(c, n, records)[:2] == (0, 1) and fetch(c, n, 0)[1] == 2 for n in on_good))
+            found = places(c)
+            check("DescribeLogDirs shows it", found[bad][:2] == (KAFKA_STORAGE_ERROR, {}) and found[good][0] == 0, found)
+            check("new partitions go elsewhere", all(create(c, n) == 0 and produce(c, n, records)[0] == 0 for n in ("e0", "e1"))
+                  and {"e0", "e1"} <= set(places(c)[good][1]))
+            said = [line for line in b.said().splitlines() if "ERROR" in line]
+            check("one line says so", len(said) == 1 and f"data directory {bad} is offline" in said[0], said)
+            check("it stops cleanly without it", b.end(signal.SIGTERM) == 0, b.said()[-600:])
+        subprocess.run(["umount", mount], check=True)
+        with open(bad, "w") as f:
+            f.write("no directory")
+        with Served([good, bad]) as b, b.connect() as c:
+            check("it starts although one is broken", places(c)[bad][0] == KAFKA_STORAGE_ERROR, places(c))
+            check("and serves the others", all(fetch(c, n, 0)[:2] == (0, 2) for n in on_good))
+            check("what lies on it is not made anew", all(produce(c, n, records)[0] == KAFKA_STORAGE_ERROR for n in on_bad))
+            b.end(signal.SIGKILL)
+        os.remove(bad)
+        status, text = refused("/dev/null/none")
+        check("without any it does not start", status != 0 and "/dev/null" in text, text)
+        subprocess.run(["mount", "-o", "loop", image, mount], check=True)
+        with Served([good, bad]) as b, b.connect() as c:
+            check("back again, it is whole", all(fetch(c, n, 0)[0] == 0 and fetch(c, n, 0)[1] >= 1 and produce(c, n, records)[0] == 0 for n in topics),
+                  (places(c), b.said()[-600:]))
+    finally:
+        if subprocess.run(["umount", mount], capture_output=True).returncode:
+            subprocess.run(["umount", "-l", mount])
+        os.remove(image)
+
+
 def ids():
     """Producer ids are never given twice, across a clean stop and a kill; topics keep their ids."""
     data, seen, topic = os.path.join(SCRATCH, "ids"), [], None
@@ -315,7 +390,7 @@ def ids():
 if __name__ == "__main__":
     shutil.rmtree(SCRATCH, ignore_errors=True)
     os.makedirs(SCRATCH)
-    checks = dict(locks=locks, foreign=foreign, announced=announced, ids=ids, kills=kills, full_disk=full_disk)
+    checks = dict(locks=locks, foreign=foreign, announced=announced, ids=ids, kills=kills, full_disk=full_disk, directories=directories)
     for name in sys.argv[3:] or checks:
         try:
             checks[name]()

@@ -37,7 +37,6 @@ APIS = {
     32: (4, "Resources[Type:i8 Name:s Keys[s]] Synonyms:bool Docs:bool@3-",
          "Throttle:i32 Results[Error:i16 Message:ns Type:i8 Name:s Configs[Name:s Value:ns ReadOnly:bool Source:i8 Sensitive:bool "
          "Synonyms[Name:s Value:ns Source:i8] ConfigType:i8@3- Docs:ns@3-]]"),
-    34: (2, "Dirs[Path:s Topics[Name:s Parts[i32]]]", "Throttle:i32 Results[Name:s Parts[Index:i32 Error:i16]]"),
     35: (2, "Topics[Name:s Parts[i32]]",
          "Throttle:i32 Error:i16@3- Results[Error:i16 Dir:s Topics[Name:s Parts[Index:i32 Size:i64 Lag:i64 Future:bool]] "
          "Total:i64@4- Usable:i64@4- Cordoned:bool@5-]"),

@@ -217,9 +217,10 @@ impl SimIo {
                 let (kind, len, modified_ms) = disk.stat(&path)?;
                 Ok(Outcome::Stat { kind, len, modified_ms, device: 1 })
             }),
-            Task::Space { path } => {
-                self.answer(errno, name, &path, |disk| Ok(Outcome::Space { free: disk.free() }))
-            }
+            Task::Space { path } => self.answer(errno, name, &path, |disk| {
+                let free = disk.free();
+                Ok(Outcome::Space { total: free.saturating_add(disk.used()), free })
+            }),
             Task::ReadDir { path } => {
                 let mut entries = Vec::new();
                 let done = self.answer(errno, name, &path, |disk| {

@@ -109,7 +109,7 @@ pub(crate) fn completion(trace: &mut TraceHash, completion: &Completion) {
             trace.word(*len);
             trace.word(*modified_ms as u64);
         }
-        Ok(Outcome::Space { free }) => trace.word(*free),
+        Ok(Outcome::Space { free, .. }) => trace.word(*free),
         Ok(Outcome::Entries { entries }) => {
             entries.iter().for_each(|entry| trace.bytes(entry.name.as_bytes()));
         }

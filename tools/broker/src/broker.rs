@@ -1,5 +1,6 @@
 //! A running broker, seen from the thread that starts and stops it.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -222,7 +223,8 @@ impl Broker {
     /// Some partition could not be closed as it should; the directories are not marked as cleanly stopped.
     pub fn wait(mut self) -> Result<(), StopError> {
         let mut offsets = Vec::new();
-        let stopped = self.shards.stop(&mut offsets).and_then(|()| self.mark_clean(&offsets));
+        let stopped = self.shards.stop(self.storage.dirs.len(), &mut offsets);
+        let stopped = stopped.and_then(|()| self.mark_clean(&offsets));
         let now = self.clock.now();
         match &stopped {
             Ok(()) => self.log.line(now, Level::Info, "stopped cleanly"),
@@ -236,6 +238,9 @@ impl Broker {
     fn mark_clean(&mut self, offsets: &[PartitionOffsets]) -> Result<(), StopError> {
         let failed = |error: IoError| StopError(error.to_string());
         for (at, dir) in self.storage.dirs.iter().enumerate() {
+            if self.shards.offline.contains(&at) {
+                continue;
+            }
             for (path, bytes) in CheckpointFiles::of(at, offsets).encode(&dir.path) {
                 Replace::run(&mut *self.io, &path, bytes).map_err(failed)?;
             }
@@ -261,6 +266,8 @@ struct Shards {
     senders: Vec<highwater_runtime::Sender<Message>>,
     reports: Receiver<(ShardId, Report)>,
     reporter: Sender<(ShardId, Report)>,
+    /// Data directories that have gone offline.
+    offline: BTreeSet<usize>,
 }
 
 impl Shards {
@@ -281,6 +288,7 @@ impl Shards {
             given => given,
         };
         let dirs = Arc::new(storage.dirs.iter().map(DirFacts::of).collect::<Vec<_>>());
+        let broken = Arc::new(storage.broken.clone());
         let (reporter, reports) = unbounded();
         let (senders, inboxes): (Vec<_>, Vec<Mailbox<Message>>) =
             (0..count).map(|_| mailbox(limits.mailbox)).unzip();
@@ -293,6 +301,7 @@ impl Shards {
                 node: node.clone(),
                 image: Arc::clone(image),
                 dirs: Arc::clone(&dirs),
+                broken: Arc::clone(&broken),
                 mail: Mail::new(id, senders.clone()),
                 reports: reporter.clone(),
                 seed: prng.next_u64(),
@@ -318,7 +327,7 @@ impl Shards {
                 made
             }));
         }
-        Shards { threads, senders, reports, reporter }
+        Shards { threads, senders, reports, reporter, offline: BTreeSet::new() }
     }
 
     fn len(&self) -> usize {
@@ -334,8 +343,12 @@ impl Shards {
         }
     }
 
-    fn next_report(&self) -> Result<(ShardId, Report), StartError> {
+    fn next_report(&mut self) -> Result<(ShardId, Report), StartError> {
         match self.reports.recv() {
+            Ok((_, Report::Offline(dir))) => {
+                self.offline.insert(dir);
+                self.next_report()
+            }
             Ok((_, Report::Failed(why))) => Err(StartError::Shard(why)),
             Ok((_, Report::StopAsked)) => Err(StartError::Shard("it was stopped while it started".into())),
             Ok(report) => Ok(report),
@@ -345,7 +358,7 @@ impl Shards {
 
     /// One report of each shard.
     fn each(
-        &self,
+        &mut self,
         mut take: impl FnMut(ShardId, Report) -> Result<(), StartError>,
     ) -> Result<(), StartError> {
         for _ in 0..self.len() {
@@ -355,17 +368,25 @@ impl Shards {
         Ok(())
     }
 
-    /// Waits for somebody to ask for a stop, and stops.
-    fn stop(&mut self, offsets: &mut Vec<PartitionOffsets>) -> Result<(), StopError> {
+    /// Waits for somebody to ask for a stop, or for the last of the data directories to go offline, and stops.
+    fn stop(&mut self, dirs: usize, offsets: &mut Vec<PartitionOffsets>) -> Result<(), StopError> {
         let gone = |_| StopError("the shards are gone".into());
-        while !matches!(self.reports.recv().map_err(gone)?, (_, Report::StopAsked)) {}
+        while self.offline.len() < dirs {
+            match self.reports.recv().map_err(gone)?.1 {
+                Report::StopAsked => break,
+                Report::Offline(dir) => _ = self.offline.insert(dir),
+                _ => {}
+            }
+        }
         for shard in 0..self.len() {
             self.send(shard, Message::Stop);
         }
         let mut drained = 0;
         while drained < self.len() {
-            if let (_, Report::Drained) = self.reports.recv().map_err(gone)? {
-                drained += 1;
+            match self.reports.recv().map_err(gone)?.1 {
+                Report::Drained => drained += 1,
+                Report::Offline(dir) => _ = self.offline.insert(dir),
+                _ => {}
             }
         }
         for shard in 0..self.len() {
@@ -388,6 +409,9 @@ impl Shards {
                 Exit::Stopped => {}
                 Exit::Failed(why) | Exit::Panicked(why) => unclean.push(why),
             }
+        }
+        if self.offline.len() == dirs {
+            unclean.push("no data directory is left".into());
         }
         if unclean.is_empty() { Ok(()) } else { Err(StopError(unclean.join("; "))) }
     }

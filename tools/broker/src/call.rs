@@ -49,6 +49,8 @@ pub(crate) enum PartitionCall {
         /// The client's leader epoch.
         current: LeaderEpoch,
     },
+    /// Say where it lies and how large it is; the reply is `Described`.
+    Describe,
     /// Forget records below an offset; the reply is `Trimmed`, when every live replica has done so.
     DeleteRecords {
         /// The new log start; `Offset::NONE` means the high watermark.
@@ -56,6 +58,15 @@ pub(crate) enum PartitionCall {
         /// When it gives up with REQUEST_TIMED_OUT.
         deadline: Mono,
     },
+}
+
+/// Where a partition's log lies.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Described {
+    /// The number of its data directory.
+    pub(crate) dir: usize,
+    /// Bytes of all its segments.
+    pub(crate) size: u64,
 }
 
 /// A partition's reply.
@@ -78,6 +89,8 @@ pub(crate) enum PartitionReply {
         /// Where it ends, exclusive.
         end: Offset,
     },
+    /// Where it lies.
+    Described(Described),
     /// Records below this offset are gone.
     Trimmed {
         /// The low watermark.

@@ -1,5 +1,6 @@
 //! What a handler sees of its shard.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use highwater_base::{BrokerId, Mono, Now, PartitionIndex, Uuid};
@@ -38,6 +39,9 @@ pub(crate) trait Ctx {
     /// Asks for a producer id that was never given before; the reply is a `Reply::ProducerId`.
     fn allocate_producer_id(&mut self) -> u32;
 
+    /// Asks how large the data directories are; the reply is a `Reply::Directories`.
+    fn describe_directories(&mut self) -> u32;
+
     /// A fresh random topic id.
     fn new_topic_id(&mut self) -> Uuid;
 
@@ -46,6 +50,15 @@ pub(crate) trait Ctx {
 
     /// Sets, or moves, this request's deadline.
     fn set_deadline(&mut self, at: Mono);
+}
+
+/// A data directory, for those who ask what there is.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct DirSpace {
+    /// Where.
+    pub(crate) path: PathBuf,
+    /// All bytes of its file system, and those that may still be written; none of a directory that is offline.
+    pub(crate) space: Option<(u64, u64)>,
 }
 
 /// What does not change while a node runs.

@@ -7,7 +7,7 @@ use highwater_base::{BrokerEpoch, PartitionIndex, ProducerId, Uuid};
 use highwater_control::{Applied, Command, ControlError, Image};
 
 use crate::call::{PartitionCall, PartitionReply};
-use crate::ctx::NodeFacts;
+use crate::ctx::{DirSpace, NodeFacts};
 use crate::storage::PartitionOffsets;
 
 /// Names a request of one shard, among all that it ever had.
@@ -67,6 +67,30 @@ pub(crate) enum Message {
         /// What became of it.
         result: Box<Result<Applied, ControlError>>,
     },
+    /// To shard 0: say how large the data directories are.
+    DescribeDirectories {
+        /// Where the answer goes.
+        to: ReplyTo,
+    },
+    /// From shard 0: the data directories.
+    Directories {
+        /// Who asked.
+        to: ReplyTo,
+        /// By their numbers, those that were broken at the start last.
+        dirs: Arc<Vec<DirSpace>>,
+    },
+    /// To shard 0: something in this data directory has failed.
+    Suspect {
+        /// The directory's number.
+        dir: usize,
+    },
+    /// From shard 0: a data directory that was suspected takes writes, or is offline from now on.
+    Judged {
+        /// The directory's number.
+        dir: usize,
+        /// It takes writes.
+        sound: bool,
+    },
     /// From shard 0: the metadata is this from now on.
     Image(Arc<Image>),
     /// To shard 0: this shard has made and removed the logs that the image asks for.
@@ -123,6 +147,8 @@ pub(crate) enum Report {
     Failed(String),
     /// Somebody wants the broker to stop. (From outside, not from a shard.)
     StopAsked,
+    /// A data directory is offline from now on.
+    Offline(usize),
     /// After a stop: its connections are gone.
     Drained,
     /// It has stopped; its logs are closed.

@@ -1,5 +1,7 @@
 //! What a handler says about a request, and what waits where it could not answer at once.
 
+use std::sync::Arc;
+
 use highwater_base::ProducerId;
 use highwater_control::{Applied, ControlError};
 use highwater_io::Slice;
@@ -7,7 +9,7 @@ use highwater_wire::FetchAnswer;
 use kafka_protocol::messages::ResponseKind;
 
 use crate::call::PartitionReply;
-use crate::ctx::Ctx;
+use crate::ctx::{Ctx, DirSpace};
 use crate::errors::Refusal;
 
 /// What becomes of a request.
@@ -46,6 +48,8 @@ pub(crate) enum Reply {
     Partition(PartitionReply),
     /// To [`Ctx::control`].
     Control(Result<Applied, ControlError>),
+    /// To [`Ctx::describe_directories`]: by their numbers, those that were broken at the start last.
+    Directories(Arc<Vec<DirSpace>>),
     /// To [`Ctx::allocate_producer_id`].
     ProducerId(Result<ProducerId, Refusal>),
 }

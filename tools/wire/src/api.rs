@@ -35,6 +35,8 @@ pub enum Api {
     OffsetForLeaderEpoch,
     /// Settings of topics and brokers.
     DescribeConfigs,
+    /// Data directories and what lies in them.
+    DescribeLogDirs,
     /// Adds partitions.
     CreatePartitions,
     /// Changes settings one by one.
@@ -67,7 +69,8 @@ pub struct ApiRow {
     pub max: i16,
     /// From this version on, lengths are varints and structs end with tagged fields.
     pub flexible_from: i16,
-    /// The newest version whose layout the codec crate knows; later ones up to `max` have the same layout.
+    /// The newest version whose layout the codec crate knows; later ones up to `max` have the same layout, but for one
+    /// field of a DescribeLogDirs answer.
     codec_max: i16,
     /// What there is to say about the range.
     pub note: &'static str,
@@ -92,7 +95,7 @@ const fn row(api: Api, key: i16, name: &'static str, versions: (i16, i16), flexi
 /// ```
 /// assert!(highwater_wire::APIS.is_sorted_by_key(|row| row.key));
 /// ```
-pub const APIS: [ApiRow; 14] = [
+pub const APIS: [ApiRow; 15] = [
     ApiRow {
         advertised_min: 0,
         note: "listed from 0, though 0-2 are refused: librdkafka compresses only if it is (KAFKA-18659)",
@@ -118,6 +121,7 @@ pub const APIS: [ApiRow; 14] = [
     },
     row(Api::OffsetForLeaderEpoch, 23, "OffsetForLeaderEpoch", (2, 4), 4),
     row(Api::DescribeConfigs, 32, "DescribeConfigs", (1, 4), 4),
+    ApiRow { codec_max: 4, ..row(Api::DescribeLogDirs, 35, "DescribeLogDirs", (1, 5), 2) },
     ApiRow {
         note: "grow only: fewer partitions than there are is INVALID_PARTITIONS",
         ..row(Api::CreatePartitions, 37, "CreatePartitions", (0, 3), 2)
@@ -176,6 +180,7 @@ impl Api {
             Api::InitProducerId => ApiKey::InitProducerId,
             Api::OffsetForLeaderEpoch => ApiKey::OffsetForLeaderEpoch,
             Api::DescribeConfigs => ApiKey::DescribeConfigs,
+            Api::DescribeLogDirs => ApiKey::DescribeLogDirs,
             Api::CreatePartitions => ApiKey::CreatePartitions,
             Api::IncrementalAlterConfigs => ApiKey::IncrementalAlterConfigs,
             Api::DescribeCluster => ApiKey::DescribeCluster,

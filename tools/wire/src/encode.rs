@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use kafka_protocol::messages::ResponseKind;
+use kafka_protocol::messages::{DescribeLogDirsResponse, ResponseKind};
 use kafka_protocol::protocol::Encodable;
 
 use crate::api::Api;
@@ -46,6 +46,13 @@ pub fn encode_response(request: &RequestHeader, body: &ResponseKind) -> Result<V
     let mut frame = Vec::with_capacity(256);
     frame.extend_from_slice(&[0; 4]);
     request.put_response(&mut frame);
+    if let (Api::DescribeLogDirs, 5.., ResponseKind::DescribeLogDirs(body)) =
+        (request.api, request.version, body)
+    {
+        log_dirs_with_cordons(&mut frame, body).map_err(fail)?;
+        put_size(&mut frame, 0).map_err(fail)?;
+        return Ok(frame);
+    }
     let written = match (request.api, body) {
         (Api::Produce, ResponseKind::Produce(body)) => body.encode(&mut frame, version),
         (Api::Fetch, ResponseKind::Fetch(body)) => body.encode(&mut frame, version),
@@ -60,6 +67,7 @@ pub fn encode_response(request: &RequestHeader, body: &ResponseKind) -> Result<V
             body.encode(&mut frame, version)
         }
         (Api::DescribeConfigs, ResponseKind::DescribeConfigs(body)) => body.encode(&mut frame, version),
+        (Api::DescribeLogDirs, ResponseKind::DescribeLogDirs(body)) => body.encode(&mut frame, version),
         (Api::CreatePartitions, ResponseKind::CreatePartitions(body)) => body.encode(&mut frame, version),
         (Api::IncrementalAlterConfigs, ResponseKind::IncrementalAlterConfigs(body)) => {
             body.encode(&mut frame, version)
@@ -70,6 +78,31 @@ pub fn encode_response(request: &RequestHeader, body: &ResponseKind) -> Result<V
     written.map_err(|error| fail(error.root_cause().to_string()))?;
     put_size(&mut frame, 0).map_err(fail)?;
     Ok(frame)
+}
+
+/// A DescribeLogDirs answer of version 5, which the codec crate does not know: that of version 4, and each directory says
+/// whether it is cordoned, which ours never are.
+fn log_dirs_with_cordons(frame: &mut Vec<u8>, body: &DescribeLogDirsResponse) -> Result<(), String> {
+    frame.extend_from_slice(&body.throttle_time_ms.to_be_bytes());
+    frame.extend_from_slice(&body.error_code.to_be_bytes());
+    put_varint(frame, body.results.len() + 1);
+    for directory in &body.results {
+        directory.encode(frame, 4).map_err(|error| error.root_cause().to_string())?;
+        let tags = frame.pop().expect("a struct ends with the number of its tagged fields");
+        frame.extend_from_slice(&[0, tags]);
+    }
+    frame.push(0);
+    Ok(())
+}
+
+/// A length, as flexible versions write it.
+pub(crate) fn put_varint(out: &mut Vec<u8>, value: usize) {
+    let mut value = u32::try_from(value).unwrap_or(u32::MAX);
+    while value >= 0x80 {
+        out.push(value as u8 | 0x80);
+        value >>= 7;
+    }
+    out.push(value as u8);
 }
 
 /// Fills in the size of a frame whose first bytes are in `frame`, and of which `elsewhere` bytes are sent from
@@ -105,6 +138,25 @@ mod tests {
         let body = ApiVersionsResponse::default().with_error_code(35).with_api_keys(vec![range]);
         let frame = encode_response(&request, &ResponseKind::ApiVersions(body)).unwrap();
         assert_eq!(frame, b"\0\0\0\x10\0\0\0\x07\0\x23\0\0\0\x01\0\x12\0\0\0\x04");
+    }
+
+    #[test]
+    fn each_directory_of_a_description_says_from_version_5_on_that_it_is_not_cordoned() {
+        use kafka_protocol::messages::describe_log_dirs_response::DescribeLogDirsResult;
+        let at = |version| {
+            let request =
+                RequestHeader { api: Api::DescribeLogDirs, version, correlation_id: 7, client_id: None };
+            let one = DescribeLogDirsResult::default()
+                .with_log_dir("/a".into())
+                .with_total_bytes(1)
+                .with_usable_bytes(2);
+            let body = DescribeLogDirsResponse::default().with_results(vec![one.clone(), one]);
+            encode_response(&request, &ResponseKind::DescribeLogDirs(body)).unwrap()[4..].to_vec()
+        };
+        let one = b"\0\0\x03/a\x01\0\0\0\0\0\0\0\x01\0\0\0\0\0\0\0\x02";
+        let head = b"\0\0\0\x07\0\0\0\0\0\0\0\x03";
+        assert_eq!(at(4), [head, &one[..], b"\0", one, b"\0", b"\0"].concat());
+        assert_eq!(at(5), [head, &one[..], b"\0\0", one, b"\0\0", b"\0"].concat());
     }
 
     #[test]

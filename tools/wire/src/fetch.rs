@@ -3,7 +3,7 @@
 use highwater_base::{BrokerId, LeaderEpoch, Offset, PartitionIndex, ProducerId, Uuid};
 
 use crate::api::Api;
-use crate::encode::{EncodeError, put_size};
+use crate::encode::{EncodeError, put_size, put_varint};
 use crate::error_code::ErrorCode;
 use crate::header::RequestHeader;
 
@@ -292,12 +292,7 @@ impl Outline {
     }
 
     fn varint(&mut self, value: usize) {
-        let mut value = u32::try_from(value).unwrap_or(u32::MAX);
-        while value >= 0x80 {
-            self.bytes.push(value as u8 | 0x80);
-            value >>= 7;
-        }
-        self.bytes.push(value as u8);
+        put_varint(&mut self.bytes, value);
     }
 
     fn no_tags(&mut self) {

@@ -14,6 +14,7 @@ use kafka_protocol::messages::create_topics_request::{
 use kafka_protocol::messages::delete_records_request::{DeleteRecordsPartition, DeleteRecordsTopic};
 use kafka_protocol::messages::delete_topics_request::DeleteTopicState;
 use kafka_protocol::messages::describe_configs_request::DescribeConfigsResource;
+use kafka_protocol::messages::describe_log_dirs_request::DescribableLogDirTopic;
 use kafka_protocol::messages::fetch_request::{FetchPartition, FetchTopic, ForgottenTopic, ReplicaState};
 use kafka_protocol::messages::incremental_alter_configs_request::{AlterConfigsResource, AlterableConfig};
 use kafka_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
@@ -139,6 +140,11 @@ fn admin_sample(api: Api, version: i16) -> RequestKind {
             let all = resource.with_configuration_keys(None).with_unknown_tagged_fields(tags);
             RequestKind::DescribeConfigs(DescribeConfigsRequest::default().with_resources(vec![keyed, all]))
         }
+        Api::DescribeLogDirs => {
+            let topic = DescribableLogDirTopic::default().with_topic(name()).with_partitions(vec![1, 2]);
+            let topics = vec![topic.clone(), topic.with_unknown_tagged_fields(tags)];
+            RequestKind::DescribeLogDirs(DescribeLogDirsRequest::default().with_topics(Some(topics)))
+        }
         Api::CreatePartitions => {
             let brokers =
                 CreatePartitionsAssignment::default().with_broker_ids(vec![BrokerId(1), BrokerId(2)]);
@@ -192,8 +198,12 @@ fn fetch(version: i16, name: TopicName) -> FetchRequest {
 }
 
 fn encoded(api: Api, version: i16) -> Vec<u8> {
-    // ListOffsets 11 has the layout of 10, which is the newest that the codec crate knows.
-    let known = if api == Api::ListOffsets { version.min(10) } else { version };
+    // The newest that the codec crate knows; the next one has the same layout.
+    let known = match api {
+        Api::ListOffsets => version.min(10),
+        Api::DescribeLogDirs => version.min(4),
+        _ => version,
+    };
     let mut body = BytesMut::new();
     sample(api, version).encode(&mut body, known).unwrap_or_else(|e| panic!("{api:?} {version}: {e:?}"));
     body.to_vec()

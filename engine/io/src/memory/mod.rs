@@ -190,7 +190,7 @@ impl MemoryIo {
                 Ok(Outcome::Done)
             }
             Op::Stat { path } => self.disk.stat(&path).map_err(on(&path, "stat")),
-            Op::Space { .. } => Ok(Outcome::Space { free: self.disk.free() }),
+            Op::Space { .. } => Ok(Outcome::Space { total: u64::MAX, free: self.disk.free() }),
             Op::ReadDir { path } => self
                 .disk
                 .entries(&path)

@@ -41,6 +41,22 @@ impl Image {
         Ok(Applied::BrokerRegistered { epoch, unclean })
     }
 
+    pub(super) fn set_directories(
+        &mut self,
+        id: BrokerId,
+        directories: &[Uuid],
+    ) -> Result<Applied, ControlError> {
+        if directories.is_empty() {
+            return Err(ControlError::InvalidRequest {
+                reason: format!("Broker {id} must have a directory."),
+            });
+        }
+        let brokers = Arc::make_mut(&mut self.brokers);
+        let broker = brokers.get_mut(&id).ok_or(ControlError::BrokerNotRegistered { broker: id })?;
+        broker.directories = directories.to_vec();
+        Ok(Applied::Done)
+    }
+
     pub(super) fn unfence_broker(
         &mut self,
         id: BrokerId,
@@ -216,6 +232,33 @@ mod tests {
 
     fn partition(image: &Image) -> &PartitionState {
         &image.topic("t").unwrap().partitions[0]
+    }
+
+    #[test]
+    fn a_directory_that_a_broker_has_lost_gets_no_new_replicas_and_keeps_its_own() {
+        let broker = BrokerId::new(1);
+        let (first, second) = (Uuid::from_halves(8, 1), Uuid::from_halves(8, 2));
+        let registration =
+            Registration { directories: vec![first, second], ..Registration::new(broker, "h", 9092) };
+        let image = apply(&Image::new("c"), &Command::RegisterBroker(registration)).unwrap().0;
+        let epoch = epoch_of(&image, 1);
+        let image = apply(&image, &Command::UnfenceBroker { broker, epoch }).unwrap().0;
+        let named = |name: &str, low| {
+            let id = Uuid::from_halves(1, low);
+            NewTopic { partitions: 2, replication_factor: 1, ..NewTopic::named(name, id) }
+        };
+        let image = create(&image, named("before", 1)).unwrap();
+        let lost = Command::SetDirectories { broker, directories: vec![second] };
+        let image = apply(&image, &lost).unwrap().0;
+        let image = create(&image, named("after", 2)).unwrap();
+        let of = |name: &str| -> Vec<_> {
+            let topic = image.topic(name).unwrap();
+            topic.partitions.iter().filter_map(|partition| partition.directory_of(broker)).collect()
+        };
+        assert_eq!((of("before"), of("after")), (vec![first, second], vec![second, second]));
+        let unknown = Command::SetDirectories { broker: BrokerId::new(9), directories: vec![first] };
+        assert!(matches!(apply(&image, &unknown), Err(ControlError::BrokerNotRegistered { .. })));
+        assert!(apply(&image, &Command::SetDirectories { broker, directories: vec![] }).is_err());
     }
 
     #[test]

@@ -38,6 +38,7 @@ pub fn apply(image: &Image, command: &Command) -> Result<(Image, Applied), Contr
         Command::AlterBrokerConfig { broker, ops } => next.alter_broker_config(*broker, ops)?,
         Command::AllocateProducerIds => next.allocate_producer_ids()?,
         Command::ReserveProducerIds { up_to } => next.reserve_producer_ids(*up_to)?,
+        Command::SetDirectories { broker, directories } => next.set_directories(*broker, directories)?,
         Command::ChangeIsr(change) => next.change_isr(change)?,
         Command::AssignDirectory { topic, index, broker, directory } => {
             next.assign_directory(*topic, *index, *broker, *directory)?

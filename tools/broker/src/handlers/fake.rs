@@ -36,6 +36,7 @@ pub(super) struct Fake {
     calls: Vec<Call>,
     commands: VecDeque<(u32, Command)>,
     producers: VecDeque<u32>,
+    describing: Option<u32>,
     pub(super) forgotten: Vec<u32>,
     deadline: Option<Mono>,
     fetch_sessions: FetchSessions,
@@ -68,6 +69,7 @@ impl Fake {
             calls: Vec::new(),
             commands: VecDeque::new(),
             producers: VecDeque::new(),
+            describing: None,
             forgotten: Vec::new(),
             deadline: None,
             fetch_sessions: FetchSessions::new(2, 100, Prng::new(1)),
@@ -123,6 +125,12 @@ impl Fake {
     fn deliver(&mut self, handled: Handled, index: u32, reply: Reply) -> Handled {
         let Handled::Pending(mut pending) = handled else { panic!("a reply after the answer") };
         pending.on_reply(self, index, reply).unwrap_or(Handled::Pending(pending))
+    }
+
+    /// Replies to the one who asked for the directories.
+    pub(super) fn directories(&mut self, handled: Handled, reply: Reply) -> Handled {
+        let index = self.describing.take().expect("somebody asked for the directories");
+        self.deliver(handled, index, reply)
     }
 
     /// Lets the deadline pass.
@@ -181,6 +189,13 @@ impl Ctx for Fake {
         let index = self.next_index;
         self.next_index += 1;
         self.producers.push_back(index);
+        index
+    }
+
+    fn describe_directories(&mut self) -> u32 {
+        let index = self.next_index;
+        self.next_index += 1;
+        self.describing = Some(index);
         index
     }
 

@@ -8,6 +8,7 @@ mod delete_records;
 mod delete_topics;
 mod describe_cluster;
 mod describe_configs;
+mod describe_log_dirs;
 mod fetch;
 mod gather;
 mod incremental_alter_configs;
@@ -48,6 +49,7 @@ pub(crate) fn handle(
         RequestKind::InitProducerId(request) => init_producer_id::handle(ctx, &request),
         RequestKind::OffsetForLeaderEpoch(request) => offset_for_leader_epoch::handle(ctx, request),
         RequestKind::DescribeConfigs(request) => describe_configs::handle(ctx, version, &request),
+        RequestKind::DescribeLogDirs(request) => describe_log_dirs::handle(ctx, request),
         RequestKind::CreatePartitions(request) => create_partitions::handle(ctx, request),
         RequestKind::IncrementalAlterConfigs(request) => incremental_alter_configs::handle(ctx, request),
         RequestKind::DescribeCluster(request) => describe_cluster::handle(ctx, version, &request),

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use highwater_base::Now;
 use highwater_io::{Completion, Io, Token};
 
+use super::directories::condemns;
 use crate::log::{Level, Log};
 use crate::mail::Mail;
 use crate::message::Message;
@@ -13,7 +14,8 @@ use crate::storage::{CheckpointFiles, PartitionOffsets, Replace, Step};
 /// The writer of the checkpoint files.
 pub(super) struct Checkpoints {
     owner: u32,
-    dirs: Vec<PathBuf>,
+    /// None of one that is offline.
+    dirs: Vec<Option<PathBuf>>,
     /// What was last written, by directory: a file that would say the same is not written again.
     written: Vec<CheckpointFiles>,
     state: State,
@@ -29,13 +31,18 @@ enum State {
     /// These files are to be written, the last one first; the first of them is under way.
     Writing {
         replace: Replace,
-        rest: Vec<(PathBuf, Vec<u8>)>,
+        dir: usize,
+        rest: Vec<Replacement>,
     },
 }
+
+/// A file to be written: in the directory of this number, at this path, with these bytes.
+type Replacement = (usize, PathBuf, Vec<u8>);
 
 impl Checkpoints {
     pub(super) fn new(owner: u32, dirs: Vec<PathBuf>) -> Checkpoints {
         let written = dirs.iter().map(|_| CheckpointFiles::default()).collect();
+        let dirs = dirs.into_iter().map(Some).collect();
         Checkpoints { owner, dirs, written, state: State::Idle }
     }
 
@@ -49,6 +56,11 @@ impl Checkpoints {
             }
             self.state = State::Gathering { missing, offsets: Vec::new() };
         }
+    }
+
+    /// Nothing is written any more in a data directory that is offline.
+    pub(super) fn give_up(&mut self, dir: usize) {
+        self.dirs[dir] = None;
     }
 
     /// Whether nothing is under way.
@@ -67,18 +79,26 @@ impl Checkpoints {
         let offsets = std::mem::take(offsets);
         let mut files = Vec::new();
         for (at, dir) in self.dirs.iter().enumerate() {
+            let Some(dir) = dir else { continue };
             let new = CheckpointFiles::of(at, &offsets);
             let old = std::mem::replace(&mut self.written[at], new);
             let changed =
                 old.encode(dir).into_iter().zip(self.written[at].encode(dir)).filter(|(old, new)| old != new);
-            files.extend(changed.map(|(_, new)| new));
+            files.extend(changed.map(|(_, (path, bytes))| (at, path, bytes)));
         }
         self.write(files, io);
     }
 
     /// Takes a completion of a file's writing.
-    pub(super) fn complete(&mut self, completion: Completion, now: Now, log: &mut Log, io: &mut dyn Io) {
-        let State::Writing { replace, rest } = &mut self.state else {
+    pub(super) fn complete(
+        &mut self,
+        completion: Completion,
+        now: Now,
+        log: &mut Log,
+        mail: &mut Mail,
+        io: &mut dyn Io,
+    ) {
+        let State::Writing { replace, dir, rest } = &mut self.state else {
             unreachable!("only a write submits operations")
         };
         match replace.next(completion.result) {
@@ -86,8 +106,12 @@ impl Checkpoints {
             Step::Done(result) => {
                 if let Err(error) = result {
                     // Recovery looks at more without it; the next round tries again.
-                    let line = format_args!("a checkpoint file could not be written: {error}");
-                    log.repeated(now, Level::Warn, "checkpoint", line);
+                    if condemns(&error) {
+                        mail.send(0, Message::Suspect { dir: *dir });
+                    } else {
+                        let line = format_args!("a checkpoint file could not be written: {error}");
+                        log.repeated(now, Level::Warn, "checkpoint", line);
+                    }
                     self.written.iter_mut().for_each(|written| *written = CheckpointFiles::default());
                 }
                 let rest = std::mem::take(rest);
@@ -96,13 +120,14 @@ impl Checkpoints {
         }
     }
 
-    fn write(&mut self, mut files: Vec<(PathBuf, Vec<u8>)>, io: &mut dyn Io) {
+    fn write(&mut self, mut files: Vec<Replacement>, io: &mut dyn Io) {
+        files.retain(|(dir, ..)| self.dirs[*dir].is_some());
         self.state = match files.pop() {
             None => State::Idle,
-            Some((path, bytes)) => {
+            Some((dir, path, bytes)) => {
                 let (replace, op) = Replace::start(&path, bytes);
                 io.submit(op, Token { owner: self.owner, tag: 0 });
-                State::Writing { replace, rest: files }
+                State::Writing { replace, dir, rest: files }
             }
         };
     }

@@ -7,9 +7,10 @@ use std::sync::Arc;
 
 use highwater_base::Now;
 use highwater_control::{CATALOG_FILE, Command, Image, encode_catalog};
-use highwater_io::{Completion, Io, Token};
+use highwater_io::{Completion, Io, IoError, Token};
 use highwater_replication::{Authority, Decision, LocalAuthority};
 
+use super::directories::condemns;
 use crate::log::{Level, Log};
 use crate::mail::Mail;
 use crate::message::{Message, ReplyTo, ShardId};
@@ -19,10 +20,10 @@ use crate::storage::{Replace, Step};
 /// The metadata's keeper: an authority, its catalog file, and who waits for what.
 pub(super) struct Controller {
     owner: u32,
-    path: PathBuf,
+    /// Its file in each data directory; none of one that is offline.
+    paths: Vec<Option<PathBuf>>,
     authority: LocalAuthority,
-    /// The catalog being written, and the version of its image.
-    saving: Option<(Replace, u64)>,
+    saving: Option<Saving>,
     /// Who asked, by the key that the authority gives back.
     asked: Slots<ReplyTo>,
     /// Decided, not yet answered: every shard must first have made the logs that the image of this version asks for.
@@ -32,11 +33,24 @@ pub(super) struct Controller {
     caught: Vec<u64>,
 }
 
+/// A catalog that is being written, in one directory after the other: each that is left alone must hold the newest.
+struct Saving {
+    version: u64,
+    bytes: Vec<u8>,
+    replace: Replace,
+    /// The number of the directory that is being written to.
+    dir: usize,
+    /// Whether it is in any directory yet.
+    stored: bool,
+    /// Why it is not in the last one that failed.
+    error: Option<IoError>,
+}
+
 impl Controller {
-    pub(super) fn new(owner: u32, dir: &Path, image: Image, shards: usize) -> Controller {
+    pub(super) fn new(owner: u32, dirs: &[PathBuf], image: Image, shards: usize) -> Controller {
         Controller {
             owner,
-            path: dir.join(CATALOG_FILE),
+            paths: dirs.iter().map(|dir| Some(dir.join(CATALOG_FILE))).collect(),
             authority: LocalAuthority::new(image),
             saving: None,
             asked: Slots::new(),
@@ -65,9 +79,7 @@ impl Controller {
     /// Stores what is due, answers what can be.
     pub(super) fn step(&mut self, mail: &mut Mail, io: &mut dyn Io) {
         if let Some(image) = self.authority.poll_store() {
-            let (replace, op) = Replace::start(&self.path, encode_catalog(&image));
-            self.saving = Some((replace, image.version()));
-            io.submit(op, self.token());
+            self.save(image.version(), encode_catalog(&image), io);
         }
         let committed = self.authority.image().version();
         while let Some(decision) = self.authority.poll_decision() {
@@ -92,28 +104,57 @@ impl Controller {
         mail: &mut Mail,
         io: &mut dyn Io,
     ) {
-        let (mut replace, version) = self.saving.take().expect("only a save submits operations");
-        match replace.next(completion.result) {
+        let mut saving = self.saving.take().expect("only a save submits operations");
+        match saving.replace.next(completion.result) {
             Step::Submit(op) => {
-                self.saving = Some((replace, version));
-                io.submit(op, self.token());
+                self.saving = Some(saving);
+                return io.submit(op, self.token());
             }
-            Step::Done(Ok(())) => {
-                self.authority.stored(version);
-                for shard in mail.shards() {
-                    mail.send(shard, Message::Image(Arc::clone(self.authority.image())));
-                }
-            }
+            Step::Done(Ok(())) => saving.stored = true,
             Step::Done(Err(error)) => {
-                log.repeated(
-                    now,
-                    Level::Error,
-                    "catalog",
-                    format_args!("the metadata was not stored: {error}"),
-                );
-                self.authority.not_stored(&error.to_string());
+                if condemns(&error) {
+                    mail.send(0, Message::Suspect { dir: saving.dir });
+                }
+                saving.error = Some(error);
             }
         }
+        if let Some((dir, path)) = self.next_path(saving.dir + 1) {
+            let (replace, op) = Replace::start(path, saving.bytes.clone());
+            self.saving = Some(Saving { replace, dir, ..saving });
+            return io.submit(op, self.token());
+        }
+        if saving.stored {
+            self.authority.stored(saving.version);
+            for shard in mail.shards() {
+                mail.send(shard, Message::Image(Arc::clone(self.authority.image())));
+            }
+            return;
+        }
+        let why =
+            saving.error.map_or_else(|| "no data directory is left".to_owned(), |error| error.to_string());
+        let line = format_args!("the metadata was not stored: {why}");
+        log.repeated(now, Level::Error, "catalog", line);
+        self.authority.not_stored(&why);
+    }
+
+    /// Nothing is stored any more in a data directory that is offline.
+    pub(super) fn give_up(&mut self, dir: usize) {
+        self.paths[dir] = None;
+    }
+
+    fn save(&mut self, version: u64, bytes: Vec<u8>, io: &mut dyn Io) {
+        let Some((dir, path)) = self.next_path(0) else {
+            return self.authority.not_stored("no data directory is left");
+        };
+        let (replace, op) = Replace::start(path, bytes.clone());
+        self.saving = Some(Saving { version, bytes, replace, dir, stored: false, error: None });
+        io.submit(op, self.token());
+    }
+
+    /// The next directory to store in, from this number on.
+    fn next_path(&self, from: usize) -> Option<(usize, &Path)> {
+        let rest = self.paths.iter().enumerate().skip(from);
+        rest.filter_map(|(dir, path)| Some((dir, path.as_deref()?))).next()
     }
 
     fn answer(&mut self, decision: Decision, mail: &mut Mail) {

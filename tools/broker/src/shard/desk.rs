@@ -207,6 +207,12 @@ impl Ctx for RequestCtx<'_> {
         to.index
     }
 
+    fn describe_directories(&mut self) -> u32 {
+        let to = self.next_reply();
+        self.desk.mail.send(0, Message::DescribeDirectories { to });
+        to.index
+    }
+
     fn new_topic_id(&mut self) -> Uuid {
         Uuid::random(&mut self.desk.prng)
     }

@@ -4,9 +4,12 @@ mod checkpoints;
 mod connections;
 mod controller;
 mod desk;
+mod directories;
 mod partitions;
 mod requests;
 mod stop;
+#[cfg(test)]
+mod tests;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -28,6 +31,7 @@ use checkpoints::Checkpoints;
 use connections::{CONNECTION_OWNERS, Front, FrontEvent};
 use controller::Controller;
 use desk::Desk;
+use directories::{Directories, Verdict};
 pub(crate) use partitions::DirFacts;
 use partitions::Partitions;
 use stop::Stopping;
@@ -36,8 +40,12 @@ use stop::Stopping;
 const FRONT: u32 = 0;
 const CONTROLLER: u32 = 1;
 const CHECKPOINTS: u32 = 2;
+const DIRECTORIES: u32 = 3;
 /// The logs' begin here.
 const FIRST_LOG: u32 = 16;
+
+/// The request under which shard 0 changes the metadata for reasons of its own; no slot has this key.
+const OWN_CHANGE: RequestKey = u64::MAX - 2;
 
 /// The request under which shard 0 enters the broker into the metadata; no slot has this key.
 const REGISTRATION: RequestKey = u64::MAX - 1;
@@ -49,6 +57,8 @@ pub(crate) struct Parts {
     pub(crate) node: NodeFacts,
     pub(crate) image: Arc<Image>,
     pub(crate) dirs: Arc<Vec<DirFacts>>,
+    /// Directories that were broken at the start.
+    pub(crate) broken: Arc<Vec<PathBuf>>,
     pub(crate) mail: Mail,
     pub(crate) reports: Sender<(ShardId, Report)>,
     pub(crate) seed: u64,
@@ -62,6 +72,8 @@ pub(crate) struct BrokerShard {
     partitions: Partitions,
     controller: Option<Controller>,
     checkpoints: Option<Checkpoints>,
+    directories: Option<Directories>,
+    dirs: Arc<Vec<DirFacts>>,
     keeping: Housekeeping,
     checkpoint_task: TaskId,
     reports: Sender<(ShardId, Report)>,
@@ -96,8 +108,10 @@ impl BrokerShard {
         Ok(BrokerShard {
             front: Front::new(FRONT, &parts.settings, shards, &parts.limits),
             controller: first
-                .then(|| Controller::new(CONTROLLER, &paths[0], Image::clone(&parts.image), shards)),
+                .then(|| Controller::new(CONTROLLER, &paths, Image::clone(&parts.image), shards)),
+            directories: first.then(|| Directories::new(DIRECTORIES, paths.clone(), parts.broken)),
             checkpoints: first.then(|| Checkpoints::new(CHECKPOINTS, paths)),
+            dirs: parts.dirs,
             caught: parts.image.version(),
             desk: Desk::new(
                 parts.settings,
@@ -139,9 +153,15 @@ impl BrokerShard {
                 let controller = self.controller.as_mut().expect("only shard 0 stores the catalog");
                 controller.complete(completion, now, &mut self.log, &mut self.desk.mail, io);
             }
+            DIRECTORIES => {
+                let directories = self.directories.as_mut().expect("only shard 0 probes directories");
+                if let Some(verdict) = directories.complete(completion, &mut self.desk.mail, io) {
+                    self.judge(verdict, now);
+                }
+            }
             CHECKPOINTS => {
                 let checkpoints = self.checkpoints.as_mut().expect("only shard 0 writes checkpoints");
-                checkpoints.complete(completion, now, &mut self.log, io);
+                checkpoints.complete(completion, now, &mut self.log, &mut self.desk.mail, io);
             }
             _ => self.partitions.complete(completion, now, io),
         }
@@ -179,7 +199,9 @@ impl BrokerShard {
                 controller.command(to, *command);
             }
             Message::ControlReply { to, result } => {
-                if self.registering.is_some() && to.request == REGISTRATION {
+                if to.request == OWN_CHANGE {
+                    // One that was not stored is tried again by the next start.
+                } else if self.registering.is_some() && to.request == REGISTRATION {
                     self.registered(*result, now);
                 } else if !self.desk.take_producer_ids(to, &result) {
                     self.reply(to.request, to.index, Reply::Control(*result), now);
@@ -202,6 +224,17 @@ impl BrokerShard {
                 let checkpoints = self.checkpoints.as_mut().expect("offsets are sent to shard 0");
                 checkpoints.told(offsets, io);
             }
+            Message::DescribeDirectories { to } => {
+                let directories = self.directories.as_mut().expect("asked of shard 0");
+                directories.describe(to, &mut self.desk.mail, io);
+            }
+            Message::Directories { to, dirs } => {
+                self.reply(to.request, to.index, Reply::Directories(dirs), now);
+            }
+            Message::Suspect { dir } => {
+                self.directories.as_mut().expect("told to shard 0").suspect(dir, io);
+            }
+            Message::Judged { dir, sound } => self.partitions.judged(dir, sound),
             Message::Listen { address, probe } => {
                 self.probing = probe.then_some(address);
                 self.front.listen(address, !probe, io);
@@ -278,6 +311,41 @@ impl BrokerShard {
         }
     }
 
+    /// A probe of a data directory has ended.
+    fn judge(&mut self, verdict: Verdict, now: Now) {
+        let (dir, sound) = match verdict {
+            Verdict::Sound(dir) => (dir, true),
+            Verdict::Offline(dir, error) => {
+                let line = format_args!(
+                    "data directory {} is offline: {error}; its partitions answer KAFKA_STORAGE_ERROR, the others are \
+                     served; repair it and start again",
+                    self.dirs[dir].path.display()
+                );
+                self.log.line(now, Level::Error, line);
+                self.report(Report::Offline(dir));
+                let online = self.directories.iter().flat_map(Directories::online);
+                let directories: Vec<_> = online.map(|at| self.dirs[at].id).collect();
+                if let Some(controller) = &mut self.controller {
+                    controller.give_up(dir);
+                }
+                if let Some(checkpoints) = &mut self.checkpoints {
+                    checkpoints.give_up(dir);
+                }
+                if !directories.is_empty() {
+                    // New partitions go elsewhere.
+                    let command =
+                        Box::new(Command::SetDirectories { broker: self.desk.node.id, directories });
+                    let to = ReplyTo { shard: 0, request: OWN_CHANGE, index: 0 };
+                    self.desk.mail.send(0, Message::Control { to, command });
+                }
+                (dir, false)
+            }
+        };
+        for shard in self.desk.mail.shards() {
+            self.desk.mail.send(shard, Message::Judged { dir, sound });
+        }
+    }
+
     /// Everything that follows from what came, until nothing more does.
     fn settle_all(&mut self, now: Now, io: &mut dyn Io) {
         // Each round may send this shard messages, and messages make work for a round; a request causes a few of
@@ -290,6 +358,9 @@ impl BrokerShard {
                 self.reply(request, index, reply, now);
             }
             self.partitions.step(now, io, &mut self.log);
+            while let Some(dir) = self.partitions.poll_suspect() {
+                self.desk.mail.send(0, Message::Suspect { dir });
+            }
             while let Some((to, reply)) = self.partitions.poll_reply() {
                 if to.shard == self.me() {
                     self.reply(to.request, to.index, Reply::Partition(reply), now);

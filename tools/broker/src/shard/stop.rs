@@ -71,7 +71,8 @@ impl BrokerShard {
             Stopping::Disconnecting => {
                 let settled = self.controller.as_ref().is_none_or(|controller| controller.is_settled());
                 let idle = self.checkpoints.as_ref().is_none_or(|checkpoints| checkpoints.is_idle());
-                if self.front.is_empty() && settled && idle {
+                let probed = self.directories.as_ref().is_none_or(|directories| directories.is_idle());
+                if self.front.is_empty() && settled && idle && probed {
                     self.stopping = Stopping::Drained;
                     self.report(Report::Drained);
                 }

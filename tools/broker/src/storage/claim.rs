@@ -9,7 +9,7 @@ use highwater_engine::layout::{
     self, CATALOG, CLEAN_SHUTDOWN, HIGH_WATERMARKS, LOCK, LOG_STARTS, META_PROPERTIES, PartitionDir,
     PartitionRole, RECOVERY_POINTS,
 };
-use highwater_io::{EntryKind, FileLock, Op, Outcome, Park, blocking};
+use highwater_io::{EntryKind, FileLock, IoError, Op, Outcome, Park, blocking};
 
 use super::{CheckpointFiles, Replace, StorageError, read_file};
 
@@ -18,6 +18,8 @@ use super::{CheckpointFiles, Replace, StorageError, read_file};
 pub(crate) struct Storage {
     /// In the order given; at least one.
     pub(crate) dirs: Vec<DataDir>,
+    /// Directories that are broken, and not served.
+    pub(crate) broken: Vec<PathBuf>,
     /// This node.
     pub(crate) node_id: BrokerId,
     /// The cluster's id.
@@ -46,7 +48,8 @@ pub(crate) struct DataDir {
 }
 
 impl Storage {
-    /// Claims the directories. Nothing is changed in one that is refused, except its lock file.
+    /// Claims the directories. Nothing is changed in one that is refused, except its lock file. One that cannot be read
+    /// or written is left out, with a note, unless none is left.
     ///
     /// `node_id` is the configured node, if one was configured: a directory that knows its node needs none.
     pub(crate) fn claim(
@@ -56,12 +59,13 @@ impl Storage {
         default_node: BrokerId,
         prng: &mut Prng,
     ) -> Result<Storage, StorageError> {
+        let mut left_out = LeftOut::default();
         let mut claimed = Vec::new();
         for path in paths {
-            claimed.push(Claimed::inspect(io, path)?);
+            claimed.extend(left_out.unless_broken(path, Claimed::inspect(io, path))?);
         }
         let mut notes = Vec::new();
-        let image = newest_catalog(io, &claimed)?;
+        let image = newest_catalog(&claimed)?;
         for claim in &claimed {
             claim.check_partitions(io, image.as_ref())?;
         }
@@ -81,13 +85,20 @@ impl Storage {
         }
         let mut dirs: Vec<DataDir> = Vec::new();
         for claim in claimed {
-            let dir = claim.complete(io, node_id, &cluster_id, prng, &mut notes)?;
+            let path = claim.path.clone();
+            let completed = claim.complete(io, node_id, &cluster_id, prng, &mut notes);
+            let Some(dir) = left_out.unless_broken(&path, completed)? else { continue };
             if let Some(twin) = dirs.iter().find(|other| other.id == dir.id) {
                 return Err(StorageError::SameDirectory { first: twin.path.clone(), second: dir.path });
             }
             dirs.push(dir);
         }
-        Ok(Storage { dirs, node_id, cluster_id, image, notes })
+        let LeftOut { dirs: broken, first, notes: why } = left_out;
+        notes.extend(why);
+        match first {
+            Some(error) if dirs.is_empty() => Err(error),
+            _ => Ok(Storage { dirs, broken, node_id, cluster_id, image, notes }),
+        }
     }
 
     /// Removes the clean-stop markers: from now on a crash is an unclean stop.
@@ -108,12 +119,45 @@ impl Storage {
     }
 }
 
+/// Directories that are broken.
+#[derive(Default)]
+struct LeftOut {
+    dirs: Vec<PathBuf>,
+    /// What is wrong with the first of them.
+    first: Option<StorageError>,
+    notes: Vec<String>,
+}
+
+impl LeftOut {
+    /// Leaves a directory out if the system refuses to read or write it; other errors are the operator's to settle.
+    fn unless_broken<T>(
+        &mut self,
+        path: &Path,
+        result: Result<T, StorageError>,
+    ) -> Result<Option<T>, StorageError> {
+        match result {
+            Ok(value) => Ok(Some(value)),
+            Err(error @ StorageError::Io(_)) => {
+                self.notes.push(format!(
+                    "data directory {} is offline: {error}; the others are served; repair it and start again",
+                    path.display()
+                ));
+                self.dirs.push(path.to_path_buf());
+                self.first.get_or_insert(error);
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
+    }
+}
+
 /// A directory that is locked and was looked at, and in which nothing was changed yet.
 struct Claimed {
     path: PathBuf,
     lock: FileLock,
     meta: Option<MetaProperties>,
-    has_catalog: bool,
+    /// Its catalog, as it lies there.
+    catalog: Option<Vec<u8>>,
     /// Apache Kafka has run on it as a controller.
     has_cluster_metadata: bool,
     partitions: Vec<PartitionDir>,
@@ -156,7 +200,7 @@ impl Claimed {
             path: path.to_path_buf(),
             lock,
             meta,
-            has_catalog: has(CATALOG),
+            catalog: read_file(io, &path.join(CATALOG))?,
             has_cluster_metadata: has(layout::CLUSTER_METADATA),
             partitions,
         })
@@ -178,7 +222,7 @@ impl Claimed {
         let id = self.meta.as_ref().and_then(|meta| meta.directory_id);
         let registered =
             image.is_some_and(|image| image.brokers().any(|b| b.directories.iter().any(|d| Some(*d) == id)));
-        match (image.is_some() && (self.has_catalog || registered), ours) {
+        match (image.is_some() && (self.catalog.is_some() || registered), ours) {
             // What a deletion left that was cut short: the partition is set aside when its shard starts.
             (true, _) if ours || !self.has_cluster_metadata => Ok(()),
             (false, true) => Err(StorageError::CatalogMissing { dir: self.path.clone() }),
@@ -254,13 +298,14 @@ fn may_precede_meta(name: &str) -> bool {
 }
 
 /// The catalog of the latest image in any of the directories.
-fn newest_catalog(io: &mut dyn Park, claimed: &[Claimed]) -> Result<Option<Image>, StorageError> {
+fn newest_catalog(claimed: &[Claimed]) -> Result<Option<Image>, StorageError> {
     let mut newest: Option<Image> = None;
     for claim in claimed {
-        let path = claim.path.join(CATALOG);
-        let Some(bytes) = read_file(io, &path)? else { continue };
-        let image = decode_catalog(&bytes)
-            .map_err(|error| StorageError::Unreadable { file: path, why: error.to_string() })?;
+        let Some(bytes) = &claim.catalog else { continue };
+        let image = decode_catalog(bytes).map_err(|error| StorageError::Unreadable {
+            file: claim.path.join(CATALOG),
+            why: error.to_string(),
+        })?;
         if newest.as_ref().is_none_or(|newest| image.version() > newest.version()) {
             newest = Some(image);
         }
@@ -276,12 +321,15 @@ fn read_text(io: &mut dyn Park, path: &Path) -> Result<Option<String>, StorageEr
     })
 }
 
+/// "Not a directory", on every system.
+const ENOTDIR: i32 = 20;
+
 fn create_with_parents(io: &mut dyn Park, path: &Path) -> Result<(), StorageError> {
     match blocking::run(io, Op::Stat { path: path.to_path_buf() }) {
         Ok(Outcome::Stat { kind: EntryKind::Directory, .. }) => return Ok(()),
+        // As the system says it of a path below a file.
         Ok(_) => {
-            let why = "expected a directory, found something else".to_owned();
-            return Err(StorageError::Unreadable { file: path.to_path_buf(), why });
+            return Err(IoError::from_errno(ENOTDIR, "use as a directory", path.display().to_string()).into());
         }
         Err(error) if error.kind == highwater_io::ErrorKind::NotFound => {}
         Err(error) => return Err(error.into()),

@@ -20,6 +20,7 @@ pub(super) fn schema(api: Api) -> &'static Struct {
         Api::InitProducerId => &INIT_PRODUCER_ID,
         Api::OffsetForLeaderEpoch => &OFFSET_FOR_LEADER_EPOCH,
         Api::DescribeConfigs => &DESCRIBE_CONFIGS,
+        Api::DescribeLogDirs => &DESCRIBE_LOG_DIRS,
         Api::CreatePartitions => &CREATE_PARTITIONS,
         Api::IncrementalAlterConfigs => &INCREMENTAL_ALTER_CONFIGS,
         Api::DescribeCluster => &DESCRIBE_CLUSTER,
@@ -207,6 +208,11 @@ static DESCRIBE_CONFIGS: Struct = Struct::of(&[
     field("include_synonyms", I8),
     field("include_documentation", I8).from(3),
 ]);
+
+static DESCRIBE_LOG_DIRS: Struct = Struct::of(&[field(
+    "topics",
+    Kind::Array { of: &Struct::of(&[field("topic", TEXT), field("partitions", values(&I32))]), null_from: 0 },
+)]);
 
 static CREATE_PARTITIONS: Struct = Struct::of(&[
     field(

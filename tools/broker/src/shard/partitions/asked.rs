@@ -6,7 +6,7 @@ use highwater_replication::{Answer, Outcome, PartitionError, PartitionKey, Reply
 use highwater_wire::ErrorCode;
 
 use super::Partitions;
-use crate::call::{PartitionCall, PartitionReply};
+use crate::call::{Described, PartitionCall, PartitionReply};
 use crate::errors::Refusal;
 use crate::message::ReplyTo;
 
@@ -26,12 +26,12 @@ impl Partitions {
         call: PartitionCall,
         now: Now,
     ) {
-        if !self.places.contains_key(&partition) {
-            let unknown = Refusal::code(ErrorCode::UnknownTopicOrPartition);
-            return self.replies.push_back((to, PartitionReply::Refused(unknown)));
+        if let Err(refusal) = self.check_online(partition) {
+            return self.replies.push_back((to, PartitionReply::Refused(refusal)));
         }
         let waits = matches!(call, PartitionCall::AwaitReadable { .. } | PartitionCall::DeleteRecords { .. });
         let key = self.asked.insert(Asked { to, waits });
+        let key_of = partition;
         let partition = self.node.get_mut(partition).expect("a place is that of a partition of the node");
         let outcome = match call {
             PartitionCall::Produce { records, acks, deadline } => {
@@ -51,6 +51,11 @@ impl Partitions {
                     end: found.end,
                 })
             }
+            PartitionCall::Describe => {
+                let described =
+                    Described { dir: self.places[&key_of].dir, size: partition.log().size_bytes() };
+                Outcome::Now(Ok(PartitionReply::Described(described)))
+            }
             PartitionCall::DeleteRecords { to, deadline } => {
                 let deleted = partition.delete_records(now, to, deadline, key);
                 map(deleted, |low_watermark| PartitionReply::Trimmed { low_watermark })
@@ -64,6 +69,21 @@ impl Partitions {
             Outcome::Parked if waits => _ = self.waits.insert(to, key),
             Outcome::Parked => {}
         }
+    }
+
+    /// Why a partition cannot be asked anything, if it cannot.
+    fn check_online(&self, partition: PartitionKey) -> Result<(), Refusal> {
+        let Some(place) = self.places.get(&partition) else {
+            return Err(match self.lost.contains(&partition) {
+                true => Refusal::new(ErrorCode::KafkaStorageError, "its data directory is offline"),
+                false => Refusal::code(ErrorCode::UnknownTopicOrPartition),
+            });
+        };
+        if self.offline.contains(&place.dir) {
+            let why = format!("its data directory {} is offline", self.dirs[place.dir].path.display());
+            return Err(Refusal::new(ErrorCode::KafkaStorageError, why));
+        }
+        Ok(())
     }
 
     /// Gives up a call that may be parked.

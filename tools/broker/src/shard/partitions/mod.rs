@@ -19,6 +19,7 @@ use crate::slots::Slots;
 use crate::storage::{CheckpointFiles, DataDir, Offsets, PartitionOffsets};
 
 mod asked;
+mod directories;
 mod opening;
 
 /// What a shard knows of a data directory.
@@ -64,14 +65,24 @@ pub(super) struct Partitions {
     followed: Option<Arc<Image>>,
     /// Partitions that are to be made once the name of their directory is free.
     wanted: Vec<Wanted>,
-    /// Partitions whose directories are being removed.
-    leaving: BTreeSet<PartitionKey>,
+    /// Partitions whose directories are being removed, with the names that these had.
+    leaving: BTreeMap<PartitionKey, PathBuf>,
+    /// Directories of partitions that could not be removed.
+    stuck: BTreeSet<PathBuf>,
     /// Partitions that were made and do not serve yet.
     making: BTreeSet<PartitionKey>,
     /// Partitions that refuse appends for want of space, by directory: each directory is told of once.
     short: BTreeMap<usize, BTreeSet<PartitionKey>>,
     /// Failures that were told.
     told: BTreeSet<PartitionKey>,
+    /// Partitions whose log is in no directory that could be opened.
+    lost: BTreeSet<PartitionKey>,
+    /// Directories that went offline, by number.
+    offline: BTreeSet<usize>,
+    /// Directories in which something has failed, and of which it is not known yet whether they have.
+    suspected: BTreeSet<usize>,
+    /// Directories to be suspected: to be told to shard 0.
+    suspects: Vec<usize>,
     deadline: Option<Mono>,
     closing: bool,
 }
@@ -114,6 +125,7 @@ impl Partitions {
             self.remove(key, now);
         }
         self.wanted.retain(|wanted| image.topic_by_id(wanted.key.0).is_some());
+        self.lost.retain(|(topic, _)| image.topic_by_id(*topic).is_some());
         self.make_wanted(now);
     }
 
@@ -125,10 +137,14 @@ impl Partitions {
                 continue;
             }
             if !self.places.contains_key(&key) {
-                let partition = TopicPartition::new(Arc::clone(&topic.name), index);
-                let dir = self.dir_of(state.directory_of(self.me));
-                if !self.wanted.iter().any(|wanted| wanted.key == key) {
-                    self.wanted.push(Wanted { key, place: Place { dir, partition } });
+                let known = self.lost.contains(&key) || self.wanted.iter().any(|wanted| wanted.key == key);
+                match self.dir_of(state.directory_of(self.me)) {
+                    _ if known => {}
+                    Some(dir) => {
+                        let partition = TopicPartition::new(Arc::clone(&topic.name), index);
+                        self.wanted.push(Wanted { key, place: Place { dir, partition } });
+                    }
+                    None => _ = self.lost.insert(key),
                 }
                 continue;
             }
@@ -146,15 +162,6 @@ impl Partitions {
         }
     }
 
-    /// The place of a directory id in the list; an unknown one is the emptiest.
-    fn dir_of(&self, id: Option<highwater_base::Uuid>) -> usize {
-        if let Some(at) = self.dirs.iter().position(|dir| Some(dir.id) == id) {
-            return at;
-        }
-        let used = |dir: usize| self.places.values().filter(|place| place.dir == dir).count();
-        (0..self.dirs.len()).min_by_key(|dir| used(*dir)).unwrap_or(0)
-    }
-
     fn path(&self, place: &Place) -> PathBuf {
         self.dirs[place.dir].path.join(PartitionDir::current(place.partition.clone()).to_string())
     }
@@ -168,10 +175,13 @@ impl Partitions {
     fn make_wanted(&mut self, now: Now) {
         for wanted in std::mem::take(&mut self.wanted) {
             let path = self.path(&wanted.place);
-            let taken = |key: &PartitionKey| {
-                self.node
-                    .get(*key)
-                    .is_some_and(|leaving| !leaving.is_deleted() && leaving.log().dir() == path)
+            if self.stuck.contains(&path) {
+                // A log that could not be removed has the name; another one's files must not get among its own.
+                self.lost.insert(wanted.key);
+                continue;
+            }
+            let taken = |(key, name): (&PartitionKey, &PathBuf)| {
+                *name == path && self.node.get(*key).is_some_and(|leaving| !leaving.is_deleted())
             };
             if self.leaving.iter().any(taken) {
                 self.wanted.push(wanted);
@@ -193,12 +203,13 @@ impl Partitions {
     }
 
     fn remove(&mut self, key: PartitionKey, now: Now) {
-        self.places.remove(&key);
+        let place = self.places.remove(&key);
+        self.lost.remove(&key);
         self.making.remove(&key);
         self.told.remove(&key);
-        if let Some(partition) = self.node.get_mut(key) {
+        if let (Some(partition), Some(place)) = (self.node.get_mut(key), place) {
             partition.delete(now);
-            self.leaving.insert(key);
+            self.leaving.insert(key, self.path(&place));
         }
     }
 
@@ -217,7 +228,7 @@ impl Partitions {
             self.tell(key, &outgoing, now, log);
         }
         if !self.leaving.is_empty() {
-            self.forget_removed();
+            self.forget_removed(now, log);
         }
         if !self.wanted.is_empty() {
             self.make_wanted(now);
@@ -225,20 +236,6 @@ impl Partitions {
         if !self.making.is_empty() {
             let node = &self.node;
             self.making.retain(|key| node.get(*key).is_some_and(|made| !is_made(made)));
-        }
-    }
-
-    fn forget_removed(&mut self) {
-        let removed: Vec<PartitionKey> = self
-            .leaving
-            .iter()
-            .filter(|key| self.node.get(**key).is_none_or(|partition| partition.is_removed()))
-            .copied()
-            .collect();
-        for key in removed {
-            self.leaving.remove(&key);
-            self.short.values_mut().for_each(|short| _ = short.remove(&key));
-            self.node.remove(key);
         }
     }
 
@@ -255,6 +252,12 @@ impl Partitions {
                 log.repeated(now, Level::Error, "damage", format_args!("{name}: {error}"));
             }
             Outgoing::SpaceReturned => self.space_returned(key, now, log),
+            Outgoing::Failed => {
+                let dir = self.node.get(key).and_then(|partition| self.dir_at(partition.log().dir()));
+                if let Some(dir) = dir {
+                    self.suspect(dir);
+                }
+            }
             Outgoing::CommittedLost { from, until } => log.line(
                 now,
                 Level::Error,
@@ -269,48 +272,22 @@ impl Partitions {
         }
     }
 
-    /// Says once of a directory that there is no space.
-    fn tell_space(&mut self, key: PartitionKey, now: Now, log: &mut Log, text: &str) {
-        let Some(place) = self.places.get(&key) else { return };
-        let short = self.short.entry(place.dir).or_default();
-        if short.insert(key) && short.len() == 1 {
-            let dir = self.dirs[place.dir].path.display();
-            let rest = "appends are refused until there is space, reads are served; free some";
-            log.line(now, Level::Error, format_args!("{dir} {text}: {rest}"));
-        }
-    }
-
-    /// Says once of a directory that there is space again, when none of its partitions lacks any.
-    fn space_returned(&mut self, key: PartitionKey, now: Now, log: &mut Log) {
-        for (dir, short) in &mut self.short {
-            if short.remove(&key) && short.is_empty() {
-                let dir = self.dirs[*dir].path.display();
-                log.line(now, Level::Info, format_args!("{dir} has space again: appends are taken"));
-            }
-        }
-    }
-
-    /// Says once of each partition that has failed why it has.
-    pub(super) fn tell_failures(&mut self, now: Now, log: &mut Log) {
-        for (key, partition) in self.node.iter() {
-            if let Some(failure) = partition.failure()
-                && self.told.insert(key)
-            {
-                log.line(now, Level::Error, failure);
-            }
-        }
-    }
-
     /// Up to which version of the metadata every log is made and every name is free; `None` while some are not.
     pub(super) fn caught_up(&self) -> Option<u64> {
-        let free = |key: &PartitionKey| self.node.get(*key).is_none_or(|leaving| leaving.is_deleted());
-        let done = self.wanted.is_empty() && self.making.is_empty() && self.leaving.iter().all(free);
+        // One whose removal has failed is waited for no longer: its name stays taken, which `make_wanted` knows.
+        let free = |key: &PartitionKey| {
+            self.node.get(*key).is_none_or(|leaving| leaving.is_deleted() || leaving.failure().is_some())
+        };
+        let done = self.wanted.is_empty() && self.making.is_empty() && self.leaving.keys().all(free);
         self.followed.as_ref().filter(|_| done).map(|image| image.version())
     }
 
     /// What the checkpoint files are to say.
     pub(super) fn offsets(&self) -> Vec<PartitionOffsets> {
         let told = |(key, place): (&PartitionKey, &Place)| {
+            if self.offline.contains(&place.dir) {
+                return None;
+            }
             let partition = self.node.get(*key)?;
             let log = partition.log();
             let offsets = Offsets {
@@ -342,12 +319,17 @@ impl Partitions {
     /// Whether every log is closed, or has failed. One that is being removed need not be.
     pub(super) fn is_closed(&self) -> bool {
         let closed = |partition: &Partition| partition.is_closed() || partition.failure().is_some();
-        self.closing && self.places.keys().all(|key| self.node.get(*key).is_none_or(closed))
+        self.closing && self.online_keys().all(|key| self.node.get(*key).is_none_or(closed))
     }
 
     /// Whether every log was closed as it should.
     pub(super) fn closed_cleanly(&self) -> bool {
-        self.places.keys().all(|key| self.node.get(*key).is_some_and(Partition::is_closed))
+        self.online_keys().all(|key| self.node.get(*key).is_some_and(Partition::is_closed))
+    }
+
+    /// Partitions whose directory is not offline.
+    fn online_keys(&self) -> impl Iterator<Item = &PartitionKey> {
+        self.places.iter().filter(|(_, place)| !self.offline.contains(&place.dir)).map(|(key, _)| key)
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use highwater_base::{Now, Offset, PartitionIndex, Prng, TopicPartition, Uuid};
 use highwater_engine::layout::{PartitionDir, PartitionRole};
-use highwater_engine::{Log as EngineLog, LogSettings, OpenHint, RecoveryReport};
+use highwater_engine::{Log as EngineLog, LogSettings, OpenError, OpenHint, RecoveryReport};
 use highwater_io::{Op, Park, blocking};
 use highwater_replication::{Node, Partition, PartitionSettings};
 
@@ -34,10 +34,15 @@ impl Partitions {
             replies: VecDeque::new(),
             followed: None,
             wanted: Vec::new(),
-            leaving: BTreeSet::new(),
+            leaving: BTreeMap::new(),
+            stuck: BTreeSet::new(),
             making: BTreeSet::new(),
             short: BTreeMap::new(),
             told: BTreeSet::new(),
+            lost: BTreeSet::new(),
+            offline: BTreeSet::new(),
+            suspected: BTreeSet::new(),
+            suspects: Vec::new(),
             deadline: None,
             closing: false,
         };
@@ -57,6 +62,14 @@ impl Partitions {
                     )?;
                 }
             }
+        }
+        if !partitions.lost.is_empty() {
+            let line = format_args!(
+                "{} partitions lie in data directories that are not here; they answer KAFKA_STORAGE_ERROR until those \
+                 are given again",
+                partitions.lost.len()
+            );
+            log.line(now, Level::Error, line);
         }
         for dir in parts.dirs.iter() {
             for found in &dir.partitions {
@@ -89,22 +102,38 @@ impl Partitions {
         let found = registered.filter(|at| here(&self.dirs[*at])).or_else(|| self.dirs.iter().position(here));
         let key = (topic, partition.partition);
         let (settings, partition_settings) = self.settings.of_partitions(&parts.image, &partition.topic);
-        let place = Place { dir: found.or(registered).unwrap_or_else(|| self.dir_of(directory)), partition };
+        let Some(dir) = found.or(registered).or_else(|| self.dir_of(directory)) else {
+            self.lost.insert(key);
+            return Ok(());
+        };
+        let place = Place { dir, partition };
         let path = self.path(&place);
         let owner = self.owner();
-        let dir = &self.dirs[place.dir];
+        let facts = &self.dirs[place.dir];
         let (engine_log, high_watermark) = match found {
             Some(_) => {
                 let hint = OpenHint {
-                    clean_stop: dir.clean,
-                    log_start: dir.checkpoints.log_starts.offsets.get(&place.partition).copied(),
-                    recovery_point: dir.checkpoints.recovery_points.offsets.get(&place.partition).copied(),
+                    clean_stop: facts.clean,
+                    log_start: facts.checkpoints.log_starts.offsets.get(&place.partition).copied(),
+                    recovery_point: facts.checkpoints.recovery_points.offsets.get(&place.partition).copied(),
                     topic_id: Some(topic),
                 };
-                let (opened, report) = EngineLog::open(io, now, &path, owner, settings, hint)
-                    .map_err(|error| format!("{}: {error}", place.partition))?;
+                let opened = EngineLog::open(io, now, &path, owner, settings, hint);
+                let (opened, report) = match opened {
+                    Ok(opened) => opened,
+                    // The device's trouble: other partitions, and other directories, are served.
+                    Err(OpenError::Io(error)) if self.dirs.len() > 1 => {
+                        let line =
+                            format_args!("{}: {error}; it answers KAFKA_STORAGE_ERROR", place.partition);
+                        log.line(now, Level::Error, line);
+                        self.lost.insert(key);
+                        self.suspect(dir);
+                        return Ok(());
+                    }
+                    Err(error) => return Err(format!("{}: {error}", place.partition)),
+                };
                 tell(&place.partition, &report, now, log);
-                let checkpointed = dir.checkpoints.high_watermarks.offsets.get(&place.partition).copied();
+                let checkpointed = facts.checkpoints.high_watermarks.offsets.get(&place.partition).copied();
                 // A lone replica holds all that was committed: its high watermark is its end. The checkpoint
                 // is a lower bound for one that has others.
                 (opened, checkpointed.unwrap_or(Offset::ZERO))
@@ -126,10 +155,10 @@ impl Partitions {
         if self.node.get(key).is_some() {
             return;
         }
-        let log =
-            EngineLog::remove(now, &dir.path.join(found.to_string()), self.owner(), LogSettings::default());
+        let path = dir.path.join(found.to_string());
+        let log = EngineLog::remove(now, &path, self.owner(), LogSettings::default());
         self.node.insert(key, Partition::new(self.me, log, PartitionSettings::default(), Offset::ZERO));
-        self.leaving.insert(key);
+        self.leaving.insert(key, path);
     }
 }
 
