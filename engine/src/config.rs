@@ -5,6 +5,7 @@ use std::fmt;
 use highwater_base::{BLOCK, Limits, Mutant};
 
 use crate::batch::TimestampType;
+use crate::compact::CompactionSettings;
 
 /// What an acknowledged append survives. Named for what it promises.
 ///
@@ -85,6 +86,9 @@ pub struct LogSettings {
     pub retention_ms: Option<u64>,
     /// The oldest segments may go while the log stays at least this many bytes; `None`: no limit. Default none.
     pub retention_bytes: Option<u64>,
+    /// Keep the latest record of each key, and let older ones go; `None`: not compacted. Records without a key are then
+    /// refused. Age and size are reasons to go as well unless they are `None`. Default none.
+    pub compaction: Option<CompactionSettings>,
     /// How often retention is considered, in milliseconds. Default 5 minutes.
     pub retention_check_ms: u64,
     /// How long a deleted file keeps its space, in milliseconds. Default 60,000.
@@ -131,6 +135,7 @@ impl Default for LogSettings {
             index_bytes: 10 << 20,
             retention_ms: None,
             retention_bytes: None,
+            compaction: None,
             retention_check_ms: 300_000,
             file_delete_delay_ms: 60_000,
             max_message_bytes: (1 << 20) + 12,
@@ -179,6 +184,12 @@ impl fmt::Display for SettingError {
 impl std::error::Error for SettingError {}
 
 impl LogSettings {
+    /// A segment rolls when it spans more than this many milliseconds: at the latest when what it holds must be
+    /// compacted.
+    pub(crate) fn roll_ms(&self) -> u64 {
+        self.compaction.map_or(self.segment_ms, |compaction| self.segment_ms.min(compaction.max_lag_ms))
+    }
+
     /// Whether every value lies within its bounds.
     pub fn check(&self) -> Result<(), SettingError> {
         let within = |setting, found: u64, min: u64, max: u64| {
@@ -186,6 +197,11 @@ impl LogSettings {
         };
         within("segment_bytes", self.segment_bytes, 1024, i32::MAX as u64)?;
         within("segment_ms", self.segment_ms, 1, u64::MAX)?;
+        if let Some(compaction) = self.compaction {
+            within("compaction.max_lag_ms", compaction.max_lag_ms, 1, u64::MAX)?;
+            let ratio = (compaction.min_dirty_ratio * 100.0) as u64;
+            within("compaction.min_dirty_ratio (hundredths)", ratio, 0, 100)?;
+        }
         within("index_bytes", self.index_bytes, 36, i32::MAX as u64)?;
         within("limits.write_bytes", self.limits.write_bytes as u64, BLOCK, 1 << 30)?;
         within("limits.read_bytes", self.limits.read_bytes as u64, 2 * BLOCK, 1 << 30)?;

@@ -29,6 +29,7 @@ pub struct DataDirectory {
     log_starts: OffsetCheckpoint,
     recovery_points: OffsetCheckpoint,
     high_watermarks: OffsetCheckpoint,
+    cleaner_offsets: OffsetCheckpoint,
     partitions: Vec<PartitionDir>,
     others: Vec<std::ffi::OsString>,
 }
@@ -66,12 +67,14 @@ impl DataDirectory {
             log_starts: OffsetCheckpoint::default(),
             recovery_points: OffsetCheckpoint::default(),
             high_watermarks: OffsetCheckpoint::default(),
+            cleaner_offsets: OffsetCheckpoint::default(),
             partitions,
             others,
         };
         directory.log_starts = directory.read(io, layout::LOG_STARTS)?;
         directory.recovery_points = directory.read(io, layout::RECOVERY_POINTS)?;
         directory.high_watermarks = directory.read(io, layout::HIGH_WATERMARKS)?;
+        directory.cleaner_offsets = directory.read(io, layout::CLEANER_OFFSETS)?;
         if clean {
             blocking::run(io, Op::Unlink { path: path.join(layout::CLEAN_SHUTDOWN) })?;
             blocking::run(io, Op::SyncDir { path: path.to_path_buf() })?;
@@ -121,6 +124,7 @@ impl DataDirectory {
             clean_stop: self.clean,
             log_start: self.log_starts.offsets.get(partition).copied(),
             recovery_point: self.recovery_points.offsets.get(partition).copied(),
+            cleaned_to: self.cleaner_offsets.offsets.get(partition).copied(),
             topic_id: None,
         }
     }

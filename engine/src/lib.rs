@@ -27,6 +27,8 @@
 
 pub mod batch;
 pub mod checkpoint_file;
+mod cleaner;
+pub mod compact;
 mod config;
 mod directory;
 mod engine;
@@ -44,6 +46,7 @@ mod tail;
 mod ticket;
 pub mod transactions;
 
+pub use cleaner::{Cleaner, CleanerSettings};
 pub use config::{Durability, LogSettings, Preallocate, RecordCheck, SettingError};
 pub use directory::{DataDirectory, read_file, replace_file};
 pub use engine::{

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use highwater_base::{Mono, Now};
+use highwater_engine::Cleaner;
 use highwater_io::{Completion, Io};
 use highwater_runtime::Timers;
 
@@ -122,6 +123,17 @@ impl Node {
             }
         }
         if self.due.is_empty() { self.timers.next_deadline() } else { Some(now.mono) }
+    }
+
+    /// Lets the cleaner look at the logs, if that is due.
+    pub fn clean(&mut self, now: Now, cleaner: &mut Cleaner) {
+        if cleaner.deadline().is_none_or(|at| at > now.mono) {
+            return;
+        }
+        let mut logs = self.partitions.values_mut().map(|entry| entry.partition.log_mut());
+        if let Some(owner) = cleaner.drive(now, &mut logs) {
+            self.touch(owner);
+        }
     }
 
     /// The next late answer of any partition.

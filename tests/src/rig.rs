@@ -184,6 +184,11 @@ impl Rig {
         self.shared.borrow_mut().points.take().unwrap_or_default()
     }
 
+    /// Goes on keeping points, after [`Rig::take_points`].
+    pub fn keep_points(&mut self) {
+        self.shared.borrow_mut().points.get_or_insert_default();
+    }
+
     /// Whether the log has failed for good.
     pub fn has_failed(&self) -> bool {
         self.failed.is_some()
@@ -316,7 +321,15 @@ impl Rig {
 
     /// Appends, as a client's batch. The model hears of it.
     pub fn append(&mut self, batch: &[u8]) -> Result<Appended, AppendError> {
-        let origin = Origin::Client { leader_epoch: self.epoch };
+        self.append_as(Origin::Client { leader_epoch: self.epoch }, batch)
+    }
+
+    /// Appends, as a coordinator's batch: one that ends a transaction.
+    pub fn mark(&mut self, batch: &[u8]) -> Result<Appended, AppendError> {
+        self.append_as(Origin::Coordinator { leader_epoch: self.epoch }, batch)
+    }
+
+    fn append_as(&mut self, origin: Origin, batch: &[u8]) -> Result<Appended, AppendError> {
         let appended = self.log.append(self.io.clock().now(), batch, origin)?;
         if !appended.duplicate {
             let mut stored = batch.to_vec();

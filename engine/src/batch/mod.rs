@@ -11,6 +11,7 @@ mod framing;
 mod header;
 mod legacy;
 mod record;
+mod retained;
 mod skim;
 mod stream;
 mod validate;
@@ -29,6 +30,7 @@ pub use header::{
 };
 pub use legacy::{LegacyEntry, LegacyError, legacy_base_offset, legacy_entries};
 pub use record::{Headers, Record, RecordError, RecordFault, Records};
+pub(crate) use retained::{Converted, emptied_batch, retained_batch};
 pub use stream::{RecordStream, unpacked_records};
 pub(crate) use validate::arrival_unsummed;
 pub use validate::{Arrival, Rules, Writer, arrival, check_crc, stamp};

@@ -307,7 +307,7 @@ impl Served {
                 self.wake(now, beyond);
             }
             // `ends_moved` looks at the ends themselves, after all events.
-            LogEvent::Written(_) | LogEvent::Synced(_) => {}
+            LogEvent::Written(_) | LogEvent::Synced(_) | LogEvent::Compacted { .. } => {}
             LogEvent::Trimmed { log_start } => {
                 self.durable_start = log_start;
                 self.trim();

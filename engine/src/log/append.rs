@@ -85,7 +85,7 @@ impl Log {
             timestamp_type: settings.timestamps,
             timestamp_before_max_ms: settings.timestamp_before_max_ms,
             timestamp_after_max_ms: settings.timestamp_after_max_ms,
-            compacted: false,
+            compacted: self.settings.compaction.is_some(),
             one_batch: writer != Writer::Replica,
             decompressed_bytes: settings.limits.decompressed_bytes,
             check_records: settings.records == RecordCheck::Records,

@@ -56,6 +56,7 @@ impl Log {
     fn is_drained(&self) -> bool {
         self.synced_end == self.log_end
             && self.is_quiet()
+            && self.compaction_is_quiet()
             && self.readers.is_quiet()
             && !self.epochs_dirty
             && self.live_count() == 1

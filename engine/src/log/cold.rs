@@ -144,6 +144,21 @@ impl Reader {
         self.orders.iter().any(|order| order.1 == segment)
     }
 
+    /// The segment's file is another one from now on: what was read of the old one is not looked at again.
+    pub(super) fn leave_file(&mut self) {
+        self.pieces.clear();
+        self.position = None;
+        self.expected = None;
+        self.promised = None;
+        self.need = 0;
+        self.damaged = None;
+        self.error = None;
+        self.end_of_file = None;
+        for order in &mut self.orders {
+            order.2 = OF_OLD_FILE;
+        }
+    }
+
     /// Drops pieces that lie wholly before the position.
     pub(super) fn forget_before(&mut self) {
         let Some(position) = self.position else { return };
@@ -345,6 +360,9 @@ impl Log {
         reader.pending -= 1;
         let order = reader.orders.iter().position(|order| order.0 == tag).expect("a read in flight");
         let (_, base, at) = reader.orders.swap_remove(order);
+        if at == OF_OLD_FILE {
+            return self.sweep_readers();
+        }
         match result {
             Ok(Outcome::Read { buffer }) => {
                 if base == reader.segment {
@@ -452,5 +470,7 @@ impl Log {
     }
 }
 
+/// The position of a read whose segment has another file by now.
+const OF_OLD_FILE: u64 = u64::MAX;
 /// Sealed segments of one log open at once.
 const OPEN_SEALED: usize = 8;

@@ -48,6 +48,12 @@ impl Log {
                     self.space_returned(now);
                 }
             }
+            // Compaction can wait; appends that need the same space cannot.
+            Progress::Retry(_) | Progress::Failed(_) if running.purpose == Purpose::Compact => {
+                let file = running.script.file();
+                self.scripts[slot] = None;
+                self.slice_failed(now, file);
+            }
             Progress::Retry(error) => {
                 running.retry_at = Some(now.mono.plus(Log::back_off(running.retries)));
                 running.retries += 1;
@@ -81,6 +87,10 @@ impl Log {
             Purpose::Checkpoint => self.fail("checkpoint", error),
             Purpose::LoadSnapshot | Purpose::Cut => self.fail("truncate", error),
             Purpose::Rename | Purpose::Remove => self.fail("retention", error),
+            Purpose::Compact => unreachable!("given up above"),
+            Purpose::CompactSwap => self.fail("compaction", error),
+            // What is left is written over by the next pass, or removed by the next start.
+            Purpose::CompactEnd => {}
             Purpose::Close => self.fail("close", error),
             Purpose::DeleteRename | Purpose::DeleteRemove => self.fail("delete", error),
         }
@@ -121,6 +131,9 @@ impl Log {
             Purpose::Scrub { segment, from } => self.scrubbed(now, segment, from, script),
             Purpose::Rename => self.renamed(),
             Purpose::Remove => self.removed_files(),
+            Purpose::Compact => self.slice_done(now, script, io),
+            Purpose::CompactSwap => self.swapped(),
+            Purpose::CompactEnd => {}
             Purpose::Close => {
                 self.state = State::Closed;
                 self.events.push_back(LogEvent::Closed);

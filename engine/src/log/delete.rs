@@ -57,7 +57,10 @@ impl Log {
         // Scripts between two steps are given up: what they would have made goes too.
         self.scripts.clear();
         self.writes.clear();
-        let mut steps = Vec::new();
+        self.compaction.forget();
+        let files = self.compaction.take_files();
+        let mut steps: Vec<Step> =
+            files.into_iter().flat_map(|file| [Step::Adopt(file), Step::Close]).collect();
         for segment in &mut self.segments {
             let file = match &mut segment.phase {
                 Phase::Live(live) => live.file.take(),

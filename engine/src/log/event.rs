@@ -45,6 +45,11 @@ pub enum LogEvent {
         /// The log end offset now.
         log_end: Offset,
     },
+    /// A pass of compaction is over, done or given up.
+    Compacted {
+        /// Everything below was compacted; [`Offset::NONE`] if nothing is known.
+        cleaned_to: Offset,
+    },
     /// The device is full: what was appended and is not written waits, and appends are refused, until
     /// [`LogEvent::SpaceReturned`].
     NoSpace,

@@ -122,6 +122,12 @@ pub(crate) enum Purpose {
     Rename,
     /// Renamed files are removed.
     Remove,
+    /// A slice of a pass of compaction.
+    Compact,
+    /// A compacted segment takes the place of others.
+    CompactSwap,
+    /// What a pass leaves behind is removed.
+    CompactEnd,
     /// The log is closed.
     Close,
     /// The log's directory is renamed.

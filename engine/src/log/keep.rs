@@ -99,7 +99,7 @@ impl Log {
             report.changed = true;
         }
         run(io, steps)?;
-        self.segments.push_back(segment);
+        self.segments.push_back(Segment { oldest: gathered.first_timestamp, ..segment });
         Ok(())
     }
 
@@ -161,14 +161,15 @@ impl Log {
         live.step = if prepared > size { self.settings.limits.prepare_min_bytes } else { 0 };
         live.synced = place;
         live.synced_end = segment.end;
-        live.first_timestamp = gathered.first_timestamp;
+        let first_timestamp = gathered.first_timestamp;
+        live.first_timestamp = first_timestamp;
         live.seal = gathered.seal.filter(|seal| seal.length().get() == size);
         live.index = gathered.index;
         let aborted = segment.aborted_bytes().unwrap_or_default();
         live.indexed_on_disk = self.settle_index_files(io, found, base, &live.index, &aborted)?;
         segment.phase = Phase::Live(Box::new(live));
         let end = segment.end;
-        self.segments.push_back(segment);
+        self.segments.push_back(Segment { oldest: first_timestamp, ..segment });
         self.tail = Tail::new(Place::ZERO, place, script.data(), &self.settings.limits);
         self.reset_places(place, end);
         Ok(())

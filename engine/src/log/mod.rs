@@ -5,6 +5,7 @@ mod appended;
 mod checkpoint;
 mod close;
 mod cold;
+mod compact;
 mod completion;
 mod create;
 mod damage;
@@ -177,6 +178,7 @@ pub struct Log {
     readers: Readers,
     scrub: scrub::Scrub,
     retention: retain::Retention,
+    compaction: compact::CompactionState,
     cut: Option<Cut>,
     /// [`Log::close`] was called and waits for its turn.
     close_wanted: bool,
@@ -257,6 +259,7 @@ impl Log {
             readers: Readers::default(),
             scrub: scrub::Scrub::new(now, owner, settings.scrub_bytes_a_day),
             retention: retain::Retention::new(now, &settings),
+            compaction: compact::CompactionState::default(),
             cut: None,
             close_wanted: false,
             delete_wanted: false,
@@ -481,6 +484,7 @@ impl Log {
             self.failure = Some(failure.clone());
             self.state = State::Failed;
             self.events.push_back(LogEvent::Failed(failure));
+            self.compaction.forget();
             self.fail_readers();
         }
     }

@@ -10,7 +10,7 @@ use super::script::{Progress, Script, Step, replace_file};
 use super::{Log, State};
 use crate::checkpoint_file::decode_partition_metadata;
 use crate::epochs::EpochCache;
-use crate::layout::{CHECKPOINT, FileKind, FileName, LEADER_EPOCHS, PARTITION_METADATA};
+use crate::layout::{CHECKPOINT, FileKind, FileName, FileState, LEADER_EPOCHS, PARTITION_METADATA};
 use crate::recovery::{Checkpoint, Triage, triage};
 use crate::{LogSettings, OpenError, RecoveryReport};
 
@@ -28,6 +28,8 @@ pub struct OpenHint {
     pub log_start: Option<Offset>,
     /// Up to where Apache Kafka's checkpoint file says that data was flushed. Ours is in the log's directory.
     pub recovery_point: Option<Offset>,
+    /// Up to where the log was compacted, from the checkpoint file; `None`: not known.
+    pub cleaned_to: Option<Offset>,
     /// The topic's id; a directory with another one is refused.
     pub topic_id: Option<Uuid>,
 }
@@ -119,6 +121,8 @@ impl Log {
             report.changed = true;
         }
         log.quarantine.trim(log.log_start);
+        log.compaction.cleaned_to = hint.cleaned_to.unwrap_or(Offset::NONE);
+        log.read_oldest(io)?;
         log.high_watermark = log.log_start;
         log.announced_start = log.log_start;
         log.state = State::Open;
@@ -135,6 +139,23 @@ impl Log {
             steps.push(Step::SyncDir { path: parent.to_path_buf() });
         }
         run(io, steps)?;
+        Ok(())
+    }
+
+    /// The times from which `max.compaction.lag.ms` counts, where that is set.
+    fn read_oldest(&mut self, io: &mut dyn Park) -> Result<(), OpenError> {
+        if self.settings.compaction.is_none_or(|settings| settings.max_lag_ms == u64::MAX) {
+            return Ok(());
+        }
+        for index in 0..self.segments.len() {
+            let segment = &self.segments[index];
+            if segment.oldest.is_none() && segment.size > 0 {
+                let path = self.path(FileKind::Log, segment.base);
+                let head = read_at(io, path, 0, crate::batch::HEADER_BYTES)?;
+                self.segments[index].oldest =
+                    crate::batch::Header::decode(&head).map(|header| header.max_timestamp());
+            }
+        }
         Ok(())
     }
 
@@ -252,7 +273,8 @@ fn settle_names(
     settings: &LogSettings,
     report: &mut RecoveryReport,
 ) -> Result<(), OpenError> {
-    let mut steps = Vec::new();
+    let sync = || Step::SyncDir { path: dir.to_path_buf() };
+    let mut renames = Vec::new();
     let swapped: Vec<Offset> =
         found.swaps.iter().filter(|swap| swap.kind == FileKind::Log).map(|swap| swap.offset).collect();
     if !found.swaps.is_empty() {
@@ -261,21 +283,40 @@ fn settle_names(
             end = end.max(last_offset(io, &dir.join(swap.to_string()), swap.offset, settings)?.plus(1));
         }
         let start = swapped.first().copied().unwrap_or(Offset::MAX);
-        for (from, to) in found.swap_in(start, end.max(start)) {
-            steps.push(Step::Rename { from: dir.join(from), to: dir.join(to) });
-        }
+        // One without a batch replaces at least the one of its own name.
+        let end = end.max(start.plus(i64::from(!swapped.is_empty())));
+        renames = found.swap_in(start, end);
     }
-    for name in std::mem::take(&mut found.remove) {
-        let path = dir.join(name);
-        report.removed.push(path.clone());
-        steps.push(Step::Remove { path });
+    // A crash may come here too, and leave any of the names between two syncs. Replacements that are undone go before
+    // what says that they are; what was replaced goes before the replacement gets its name; and batches get theirs
+    // before their indexes, since an index beside a replacement could be the old one.
+    let (undone, rest): (Vec<String>, Vec<String>) =
+        std::mem::take(&mut found.remove).into_iter().partition(|name| has_suffix(name, FileState::Swap));
+    let (logs, others): (Vec<_>, Vec<_>) = renames.into_iter().partition(|(_, to)| to.ends_with(".log"));
+    let mut steps = Vec::new();
+    for names in [undone, rest] {
+        let paths: Vec<PathBuf> = names.into_iter().map(|name| dir.join(name)).collect();
+        report.removed.extend(paths.iter().cloned());
+        let any = !paths.is_empty();
+        steps.extend(paths.into_iter().map(|path| Step::Remove { path }));
+        steps.extend(any.then(sync));
+    }
+    for renames in [logs, others] {
+        let any = !renames.is_empty();
+        steps.extend(
+            renames.into_iter().map(|(from, to)| Step::Rename { from: dir.join(from), to: dir.join(to) }),
+        );
+        steps.extend(any.then(sync));
     }
     if !steps.is_empty() {
-        steps.push(Step::SyncDir { path: dir.to_path_buf() });
         report.changed = true;
         run(io, steps)?;
     }
     Ok(())
+}
+
+fn has_suffix(name: &str, state: FileState) -> bool {
+    FileName::parse(name).is_some_and(|name| name.state == state)
 }
 
 /// Removes the segments that retention had given up before the crash: those wholly below the durable log start. Some

@@ -32,6 +32,8 @@ pub(crate) struct Retention {
     waiting: Vec<Waiting>,
     /// Names that the running [`Purpose::Rename`] makes.
     renaming: Vec<Waiting>,
+    /// Names that the running [`Purpose::CompactSwap`] makes.
+    replacing: Vec<Waiting>,
 }
 
 #[derive(Debug)]
@@ -46,7 +48,17 @@ struct Waiting {
 impl Retention {
     pub(super) fn new(now: Now, settings: &LogSettings) -> Retention {
         let next_check = now.mono.plus(Duration::from_millis(settings.retention_check_ms));
-        Retention { next_check, waiting: Vec::new(), renaming: Vec::new() }
+        Retention { next_check, waiting: Vec::new(), renaming: Vec::new(), replacing: Vec::new() }
+    }
+
+    /// A file of a segment that is being replaced will be there under `path`.
+    pub(super) fn replaces(&mut self, segment: Offset, path: PathBuf, file: Option<FileId>, remove_at: Mono) {
+        self.replacing.push(Waiting { segment, path, file, remove_at });
+    }
+
+    /// The files of [`Retention::replaces`] are there.
+    pub(super) fn replaced(&mut self) {
+        self.waiting.append(&mut self.replacing);
     }
 
     /// Every file that waits to be removed; a clean stop waits no longer.
@@ -162,7 +174,9 @@ impl Log {
         let kept = settings.mutant == Mutant::StartKeepsSegments
             && settings.retention_ms.is_none()
             && settings.retention_bytes.is_none();
-        if gone == 0 || kept || self.is_running(&Purpose::Rename) {
+        // A swap counts on its segments.
+        let busy = self.is_running(&Purpose::Rename) || self.is_running(&Purpose::CompactSwap);
+        if gone == 0 || kept || busy {
             return;
         }
         let going: Vec<Segment> = self.segments.drain(..gone).collect();

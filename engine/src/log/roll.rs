@@ -24,7 +24,7 @@ struct RollFacts {
 
 fn is_due(facts: RollFacts, settings: &LogSettings) -> bool {
     let too_large = facts.size > settings.segment_bytes.saturating_sub(facts.batch);
-    let too_old = i128::from(facts.waited_ms) > i128::from(settings.segment_ms);
+    let too_old = i128::from(facts.waited_ms) > i128::from(settings.roll_ms());
     // Positions are 31 bits in the index.
     let too_far = facts.size + facts.batch > i32::MAX as u64;
     facts.size > 0 && (too_large || too_old || too_far)

@@ -89,7 +89,7 @@ impl Log {
         let live = self.live_count();
         let idle = self.readers.slots.iter().flatten().all(|reader| reader.pending == 0);
         let drained = self.synced_end == self.log_end && !self.epochs_dirty && live == 1;
-        if !drained || !self.is_quiet() || !idle {
+        if !drained || !self.is_quiet() || !self.compaction_is_quiet() || !idle {
             return;
         }
         // Readers begin again from what is left.
@@ -242,6 +242,7 @@ impl Log {
         target.phase = Phase::Live(Box::new(live));
         self.epochs_dirty |= self.epochs.truncate_to(end);
         self.quarantine.truncate(end);
+        self.compaction.truncate(end);
         let stale: Vec<Offset> = self.snapshots.iter().copied().filter(|snapshot| *snapshot > end).collect();
         self.snapshots.retain(|snapshot| *snapshot <= end);
         self.log_end = end;
@@ -316,6 +317,7 @@ impl Log {
         self.epochs_dirty = true;
         self.producers.clear();
         self.quarantine = Default::default();
+        self.compaction.cleaned_to = Offset::NONE;
         self.begin_at(now, at, None, 0);
         self.log_start = at;
         self.high_watermark = at;

@@ -42,6 +42,8 @@ pub(crate) struct Segment {
     pub(crate) size: u64,
     /// The largest timestamp of its batches.
     pub(crate) largest: Largest,
+    /// The largest timestamp of its first batch, if that is known.
+    pub(crate) oldest: Option<WallMs>,
     /// Last modification, in milliseconds since 1970, for retention when no batch carries a time.
     pub(crate) modified_ms: i64,
     /// Transactions whose abort marker it holds, in order.
@@ -98,6 +100,7 @@ impl Segment {
             end: base,
             size: 0,
             largest: Largest::NONE,
+            oldest: None,
             modified_ms,
             aborted: Vec::new(),
             readers: 0,
@@ -137,6 +140,9 @@ impl Segment {
     /// Takes a batch in at the end: size, range, times, and the live index.
     pub(crate) fn push(&mut self, facts: &BatchFacts, batch: &[u8]) {
         let position = self.size;
+        if position == 0 {
+            self.oldest = Some(facts.max_timestamp);
+        }
         self.size += facts.size;
         self.end = facts.last.plus(1);
         self.largest.see(facts.max_timestamp, facts.last);

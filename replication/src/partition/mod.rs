@@ -259,6 +259,11 @@ impl Partition {
         &self.log
     }
 
+    /// The log, to be compacted.
+    pub(crate) fn log_mut(&mut self) -> &mut Log {
+        &mut self.log
+    }
+
     /// Everything below is committed. This is what `replication-offset-checkpoint` is to say.
     pub fn high_watermark(&self) -> Offset {
         self.replicator.high_watermark()

@@ -60,6 +60,6 @@ const TAIL: &str = "
 | a transactional batch with a transactional id | INVALID_TXN_STATE(48): no transaction can be open |
 | varints | longer than their value needs are refused |
 | tagged fields | out of order, or with a size that is not their value's, are refused |
-| `cleanup.policy=compact`, `remote.storage.enable=true` | INVALID_CONFIG(40) until they are there |
+| `remote.storage.enable=true` | INVALID_CONFIG(40) until it is there |
 | forwarding | none: the broker that is asked is the controller |
 ";

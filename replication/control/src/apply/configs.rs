@@ -190,7 +190,10 @@ mod tests {
         let error = alter(&image, &[ConfigOp::Append("retention.ms".into(), "5".into())]).unwrap_err();
         assert_eq!(error.to_string(), "Can't APPEND to key retention.ms because its type is not LIST.");
         let compact = ConfigOp::Append("cleanup.policy".into(), "compact".into());
-        assert_eq!(alter(&image, &[compact]).unwrap_err().kafka_code(), 40);
+        let (image, _) = alter(&image, &[compact]).unwrap();
+        assert_eq!(image.topic("t").unwrap().configs["cleanup.policy"], "delete,compact");
+        let other = ConfigOp::Append("cleanup.policy".into(), "shrink".into());
+        assert_eq!(alter(&image, &[other]).unwrap_err().kafka_code(), 40);
     }
 
     #[test]

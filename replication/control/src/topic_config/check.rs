@@ -102,7 +102,7 @@ impl std::error::Error for ConfigError {}
 /// use highwater_control::check_topic_config;
 /// assert!(check_topic_config("retention.ms", "-1").is_ok());
 /// assert!(check_topic_config("retention.ms", "-2").is_err());
-/// assert!(check_topic_config("cleanup.policy", "compact").is_err()); // not offered yet
+/// assert!(check_topic_config("cleanup.policy", "compact,delete").is_ok());
 /// ```
 pub fn check_topic_config(name: &str, value: &str) -> Result<&'static TopicConfigDefinition, ConfigError> {
     let Some(definition) = topic_config(name) else {
@@ -157,9 +157,6 @@ impl TopicConfigDefinition {
 
     /// Why Highwater does not take this value, which Kafka would.
     fn refusal(&self, text: &str) -> Option<&'static str> {
-        if self.name == "cleanup.policy" && items(text).any(|item| item == "compact") {
-            return Some("compaction is not offered yet; use delete, or leave it empty to keep everything");
-        }
         if self.class == ConfigClass::Refused && text != self.default {
             return Some("tiered storage is not offered; leave it false");
         }
@@ -270,11 +267,7 @@ mod tests {
 
     #[test]
     fn what_is_not_offered_is_refused_with_a_reason() {
-        for (name, value) in [
-            ("cleanup.policy", "compact"),
-            ("cleanup.policy", "delete, compact"),
-            ("remote.storage.enable", "true"),
-        ] {
+        for (name, value) in [("remote.storage.enable", "true"), ("remote.storage.enable", " TRUE")] {
             assert!(matches!(check_topic_config(name, value), Err(ConfigError::Refused { .. })), "{name}");
         }
         assert!(check_topic_config("remote.storage.enable", "false").is_ok());

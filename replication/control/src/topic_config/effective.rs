@@ -201,8 +201,16 @@ pub enum TimestampType {
 pub struct TopicConfig {
     /// `cleanup.policy` contains `delete`. Default true.
     pub delete: bool,
-    /// `cleanup.policy` contains `compact`. Such a policy is refused, so this is false.
+    /// `cleanup.policy` contains `compact`. Default false.
     pub compact: bool,
+    /// `delete.retention.ms`. Default a day.
+    pub delete_retention_ms: u64,
+    /// `max.compaction.lag.ms`. Default none.
+    pub max_compaction_lag_ms: Option<u64>,
+    /// `min.cleanable.dirty.ratio`. Default 0.5.
+    pub min_cleanable_dirty_ratio: f64,
+    /// `min.compaction.lag.ms`. Default 0.
+    pub min_compaction_lag_ms: u64,
     /// `durability`, `flush.messages` and `flush.ms` together. Default [`DurabilitySetting::Each`].
     pub durability: DurabilitySetting,
     /// `file.delete.delay.ms`. Default 60,000.
@@ -291,6 +299,10 @@ pub fn effective(image: &Image, node: &NodeDefaults, topic: Option<&str>) -> Top
     TopicConfig {
         delete: items(&policy).any(|item| item == "delete"),
         compact: items(&policy).any(|item| item == "compact"),
+        delete_retention_ms: limit("delete.retention.ms").unwrap_or(0),
+        max_compaction_lag_ms: limit("max.compaction.lag.ms").filter(|lag| *lag < i64::MAX as u64),
+        min_cleanable_dirty_ratio: resolve("min.cleanable.dirty.ratio").value.trim().parse().unwrap_or(0.5),
+        min_compaction_lag_ms: limit("min.compaction.lag.ms").unwrap_or(0),
         durability: durability(&resolve("durability"), &resolve("flush.messages"), &resolve("flush.ms")),
         file_delete_delay_ms: limit("file.delete.delay.ms").unwrap_or(0),
         index_interval_bytes: size("index.interval.bytes"),

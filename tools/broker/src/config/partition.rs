@@ -1,7 +1,8 @@
 //! A topic's settings as its partitions are told them.
 
 use highwater_control::{DurabilitySetting, Image, TimestampType, effective};
-use highwater_engine::{Durability, LogSettings, Preallocate};
+use highwater_engine::compact::CompactionSettings;
+use highwater_engine::{CleanerSettings, Durability, LogSettings, Preallocate};
 use highwater_isr::ReplicaSettings;
 use highwater_replication::PartitionSettings;
 
@@ -31,6 +32,12 @@ impl Settings {
             index_bytes: u64::from(topic.segment_index_bytes).max(36),
             retention_ms: topic.retention_ms.filter(|_| topic.delete),
             retention_bytes: topic.retention_bytes.filter(|_| topic.delete),
+            compaction: topic.compact.then_some(CompactionSettings {
+                min_dirty_ratio: topic.min_cleanable_dirty_ratio,
+                min_lag_ms: topic.min_compaction_lag_ms,
+                max_lag_ms: topic.max_compaction_lag_ms.unwrap_or(u64::MAX),
+                delete_retention_ms: topic.delete_retention_ms,
+            }),
             retention_check_ms: self.number("log.retention.check.interval.ms"),
             file_delete_delay_ms: topic.file_delete_delay_ms,
             max_message_bytes: topic.max_message_bytes as usize,
@@ -52,6 +59,22 @@ impl Settings {
         let replica = ReplicaSettings { min_insync: topic.min_insync_replicas, ..ReplicaSettings::default() };
         (log, PartitionSettings { replica, deletable: topic.delete, ..PartitionSettings::default() })
     }
+
+    /// What compaction may take of one of `shards` shards.
+    pub(crate) fn cleaner(&self, shards: usize) -> CleanerSettings {
+        let rate: f64 = self.number("log.cleaner.io.max.bytes.per.second");
+        let memory: u64 = self.number("log.cleaner.dedupe.buffer.size");
+        CleanerSettings {
+            enabled: self.flag("log.cleaner.enable"),
+            memory_bytes: usize::try_from(memory).unwrap_or(usize::MAX) / shards,
+            // Above 2^64 it is no limit: a float that is too large becomes the largest integer.
+            bytes_per_second: match rate as u64 {
+                u64::MAX => u64::MAX,
+                rate => (rate / shards as u64).max(1),
+            },
+            backoff: std::time::Duration::from_millis(self.number("log.cleaner.backoff.ms")),
+        }
+    }
 }
 
 #[cfg(test)]
@@ -65,6 +88,27 @@ mod tests {
         // An embedder's log keeps everything; a broker's a week, as Kafka's.
         assert_eq!(log, LogSettings { retention_ms: Some(7 * 24 * 3_600_000), ..LogSettings::default() });
         assert_eq!(partition, PartitionSettings::default());
+    }
+
+    #[test]
+    fn compaction_is_shared_out_to_the_shards_and_asked_for_by_topics() {
+        let settings = Settings::default();
+        assert_eq!(settings.cleaner(1), CleanerSettings::default());
+        let given = [
+            (Source::File, "log.cleanup.policy".into(), "compact".into()),
+            (Source::File, "log.cleaner.min.cleanable.ratio".into(), "0.25".into()),
+            (Source::File, "log.cleaner.max.compaction.lag.ms".into(), "77".into()),
+            (Source::File, "log.cleaner.io.max.bytes.per.second".into(), "1000".into()),
+            (Source::File, "log.cleaner.dedupe.buffer.size".into(), "4096".into()),
+        ];
+        let settings = Settings::from_sources(&given).unwrap();
+        let (log, partition) = settings.of_partitions(&Image::new("c"), "t");
+        let expected =
+            CompactionSettings { min_dirty_ratio: 0.25, max_lag_ms: 77, ..CompactionSettings::default() };
+        assert_eq!(log.compaction, Some(expected));
+        assert_eq!((log.retention_ms, partition.deletable), (None, false));
+        let shared = settings.cleaner(4);
+        assert_eq!((shared.memory_bytes, shared.bytes_per_second), (1024, 250));
     }
 
     #[test]

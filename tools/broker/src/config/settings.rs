@@ -240,7 +240,7 @@ impl Settings {
         Duration::from_millis(self.number(name))
     }
 
-    fn flag(&self, name: &str) -> bool {
+    pub(crate) fn flag(&self, name: &str) -> bool {
         self.value(name).is_some_and(|value| value.eq_ignore_ascii_case("true"))
     }
 
@@ -311,7 +311,7 @@ mod tests {
         assert!(matches!(unknown, ConfigError::Unknown { nearest: "log.retention.ms", .. }), "{unknown}");
         assert!(of(&[(Source::File, "zookeeper.connect", "a:2181")]).is_err());
         assert!(of(&[(Source::File, "authorizer.class.name", "X")]).is_err());
-        assert!(of(&[(Source::File, "log.cleanup.policy", "compact")]).is_err());
+        assert!(of(&[(Source::File, "log.cleanup.policy", "shrink")]).is_err());
         assert!(of(&[(Source::File, "node.id", "1"), (Source::File, "broker.id", "2")]).is_err());
         assert!(of(&[(Source::File, "listeners", "SSL://:9092")]).is_err());
     }

@@ -247,7 +247,7 @@ mod tests {
             topic("d"),
             topic("p").with_num_partitions(0),
             topic("r").with_replication_factor(2),
-            topic("c").with_configs(vec![config("cleanup.policy", Some("compact"))]),
+            topic("c").with_configs(vec![config("cleanup.policy", Some("shrink"))]),
             topic("n").with_configs(vec![config("segment.ms", None)]),
             topic("u").with_configs(vec![config("segment.mss", Some("1"))]),
             topic("m").with_assignments(vec![assignment.clone()]).with_num_partitions(2),

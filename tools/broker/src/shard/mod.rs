@@ -409,8 +409,9 @@ impl BrokerShard {
         if self.desk.mail.flush() || self.desk.mail.has_own() || self.front.has_dirty() {
             return Next::Now;
         }
-        let deadlines: [Option<Mono>; 5] = [
+        let deadlines: [Option<Mono>; 6] = [
             self.partitions.next_deadline(),
+            self.partitions.cleaner_deadline(),
             self.desk.deadlines.next_deadline(),
             self.front.next_deadline(),
             self.keeping.next_deadline(),
@@ -436,6 +437,7 @@ impl Shard for BrokerShard {
         self.front.expire(now, turn.io);
         self.expire_requests(now);
         self.keep_house(now);
+        self.partitions.clean(now);
         self.settle_all(now, turn.io);
         if self.go_on_stopping(now, turn.io) {
             return Next::Stop;

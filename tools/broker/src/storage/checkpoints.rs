@@ -1,10 +1,10 @@
-//! Kafka's three checkpoint files of a data directory: recovery points, log starts, high watermarks.
+//! Kafka's four checkpoint files of a data directory: recovery points, log starts, high watermarks, first dirty offsets.
 
 use std::path::{Path, PathBuf};
 
 use highwater_base::{Offset, TopicPartition};
 use highwater_engine::checkpoint_file::OffsetCheckpoint;
-use highwater_engine::layout::{HIGH_WATERMARKS, LOG_STARTS, RECOVERY_POINTS};
+use highwater_engine::layout::{CLEANER_OFFSETS, HIGH_WATERMARKS, LOG_STARTS, RECOVERY_POINTS};
 
 /// What the checkpoint files say of one partition.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -26,14 +26,17 @@ pub(crate) struct Offsets {
     pub(crate) log_start: Option<Offset>,
     /// The high watermark.
     pub(crate) high_watermark: Offset,
+    /// Everything below is compacted, if anything is.
+    pub(crate) cleaned_to: Option<Offset>,
 }
 
-/// The texts of the three files of one data directory.
+/// The texts of the four files of one data directory.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub(crate) struct CheckpointFiles {
     pub(crate) recovery_points: OffsetCheckpoint,
     pub(crate) log_starts: OffsetCheckpoint,
     pub(crate) high_watermarks: OffsetCheckpoint,
+    pub(crate) cleaned: OffsetCheckpoint,
 }
 
 impl CheckpointFiles {
@@ -43,6 +46,9 @@ impl CheckpointFiles {
         for PartitionOffsets { partition, offsets, .. } in all.iter().filter(|offsets| offsets.dir == dir) {
             files.recovery_points.offsets.insert(partition.clone(), offsets.recovery_point);
             files.high_watermarks.offsets.insert(partition.clone(), offsets.high_watermark);
+            if let Some(cleaned_to) = offsets.cleaned_to {
+                files.cleaned.offsets.insert(partition.clone(), cleaned_to);
+            }
             if let Some(log_start) = offsets.log_start {
                 files.log_starts.offsets.insert(partition.clone(), log_start);
             }
@@ -51,11 +57,12 @@ impl CheckpointFiles {
     }
 
     /// Path and bytes of each file.
-    pub(crate) fn encode(&self, dir: &Path) -> [(PathBuf, Vec<u8>); 3] {
+    pub(crate) fn encode(&self, dir: &Path) -> [(PathBuf, Vec<u8>); 4] {
         [
             (dir.join(RECOVERY_POINTS), self.recovery_points.encode().into_bytes()),
             (dir.join(LOG_STARTS), self.log_starts.encode().into_bytes()),
             (dir.join(HIGH_WATERMARKS), self.high_watermarks.encode().into_bytes()),
+            (dir.join(CLEANER_OFFSETS), self.cleaned.encode().into_bytes()),
         ]
     }
 }
@@ -74,15 +81,17 @@ mod tests {
                 recovery_point: Offset::new(10),
                 log_start: log_start.map(Offset::new),
                 high_watermark: Offset::new(9),
+                cleaned_to: log_start.map(Offset::new),
             },
         };
         let all = [of(0, 0, None), of(1, 1, Some(4)), of(0, 2, None)];
-        let [recovery, starts, marks] = CheckpointFiles::of(0, &all).encode(Path::new("/d"));
+        let [recovery, starts, marks, cleaned] = CheckpointFiles::of(0, &all).encode(Path::new("/d"));
         assert_eq!(
             recovery,
             ("/d/recovery-point-offset-checkpoint".into(), b"0\n2\nt 0 10\nt 2 10\n".to_vec())
         );
         assert_eq!(starts.1, b"0\n0\n");
+        assert_eq!(cleaned, ("/d/cleaner-offset-checkpoint".into(), b"0\n0\n".to_vec()));
         assert_eq!(marks.1, b"0\n2\nt 0 9\nt 2 9\n");
         assert_eq!(CheckpointFiles::of(1, &all).encode(Path::new("/d"))[1].1, b"0\n1\nt 1 4\n");
     }

@@ -280,6 +280,7 @@ impl Claimed {
             recovery_points: offsets(RECOVERY_POINTS)?,
             log_starts: offsets(LOG_STARTS)?,
             high_watermarks: offsets(HIGH_WATERMARKS)?,
+            cleaned: offsets(layout::CLEANER_OFFSETS)?,
         };
         Ok(DataDir {
             path: self.path,

@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use highwater_base::{BrokerId, Mono, Now, Offset, PartitionIndex, ProducerId, TopicPartition};
 use highwater_control::{Image, Topic};
-use highwater_engine::Log as EngineLog;
 use highwater_engine::layout::PartitionDir;
+use highwater_engine::{Cleaner, Log as EngineLog};
 use highwater_io::{Completion, Io};
 use highwater_replication::{Node, Outgoing, Partition, PartitionKey, assignment_of};
 
@@ -84,6 +84,7 @@ pub(super) struct Partitions {
     /// Directories to be suspected: to be told to shard 0.
     suspects: Vec<usize>,
     deadline: Option<Mono>,
+    cleaner: Cleaner,
     closing: bool,
 }
 
@@ -294,10 +295,23 @@ impl Partitions {
                 recovery_point: log.synced_end(),
                 log_start: Some(log.log_start()).filter(|start| *start > Offset::ZERO),
                 high_watermark: partition.high_watermark(),
+                cleaned_to: Some(log.cleaned_to()).filter(|offset| offset.is_some()),
             };
             Some(PartitionOffsets { dir: place.dir, partition: place.partition.clone(), offsets })
         };
         self.places.iter().filter_map(told).collect()
+    }
+
+    /// Lets the cleaner look at the logs, if that is due.
+    pub(super) fn clean(&mut self, now: Now) {
+        if !self.closing {
+            self.node.clean(now, &mut self.cleaner);
+        }
+    }
+
+    /// When the cleaner wants to look again.
+    pub(super) fn cleaner_deadline(&self) -> Option<Mono> {
+        self.cleaner.deadline().filter(|_| !self.closing)
     }
 
     /// When [`Partitions::step`] has something to do.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use highwater_base::{Now, Offset, PartitionIndex, Prng, TopicPartition, Uuid};
 use highwater_engine::layout::{PartitionDir, PartitionRole};
-use highwater_engine::{Log as EngineLog, LogSettings, OpenError, OpenHint, RecoveryReport};
+use highwater_engine::{Cleaner, Log as EngineLog, LogSettings, OpenError, OpenHint, RecoveryReport};
 use highwater_io::{Op, Park, blocking};
 use highwater_replication::{Node, Partition, PartitionSettings};
 
@@ -44,6 +44,7 @@ impl Partitions {
             suspected: BTreeSet::new(),
             suspects: Vec::new(),
             deadline: None,
+            cleaner: Cleaner::new(now, parts.settings.cleaner(parts.mail.shards().count())),
             closing: false,
         };
         for topic in parts.image.topics() {
@@ -116,6 +117,7 @@ impl Partitions {
                     clean_stop: facts.clean,
                     log_start: facts.checkpoints.log_starts.offsets.get(&place.partition).copied(),
                     recovery_point: facts.checkpoints.recovery_points.offsets.get(&place.partition).copied(),
+                    cleaned_to: facts.checkpoints.cleaned.offsets.get(&place.partition).copied(),
                     topic_id: Some(topic),
                 };
                 let opened = EngineLog::open(io, now, &path, owner, settings, hint);
