@@ -62,6 +62,11 @@ impl Cleaner {
         Cleaner { settings, next: now.mono.plus(settings.backoff) }
     }
 
+    /// What it may take.
+    pub fn settings(&self) -> &CleanerSettings {
+        &self.settings
+    }
+
     /// When [`Cleaner::drive`] is due; `None`: never.
     pub fn deadline(&self) -> Option<Mono> {
         self.settings.enabled.then_some(self.next)

@@ -7,7 +7,8 @@ use highwater_base::{LeaderEpoch, Limits, Mono, Now, Offset, Prng, Uuid, WallMs}
 use highwater_engine::batch::{BatchBuilder, BatchError, Batches, RecordStream};
 use highwater_engine::compact::CompactionSettings;
 use highwater_engine::{
-    AppendError, Cleaner, CleanerSettings, Log, LogEvent, LogSettings, OpenHint, Origin, Read,
+    AppendError, Cleaner, CleanerSettings, Engine, EngineConfig, Log, LogEvent, LogSettings, MemoryDisk,
+    OpenHint, Origin, Read,
 };
 use highwater_io::{Io, MemoryIo, Op, Outcome, blocking};
 
@@ -317,4 +318,28 @@ fn the_cleaner_takes_the_dirtiest_log_and_one_at_a_time() {
     worlds[1].compacted();
     let off = CleanerSettings { enabled: false, ..CleanerSettings::default() };
     assert_eq!(Cleaner::new(now, off).deadline(), None);
+}
+
+#[test]
+fn an_engine_compacts_when_asked_and_remembers_how_far() {
+    let disk = MemoryDisk::new();
+    let settings = LogSettings { segment_bytes: 4096, ..settings() };
+    let config = || EngineConfig::at("data").in_memory(disk.clone()).settings(settings);
+    let engine = Engine::open(config()).unwrap();
+    let log = engine.log("accounts").unwrap();
+    let mut appended = 0;
+    let mut compacted = Offset::ZERO;
+    while compacted < Offset::new(50) && appended < 10_000 {
+        let value = vec![7; 100];
+        log.append(BatchBuilder::new().record(START_MS, Some(b"account"), Some(&value)).build()).unwrap();
+        appended += 1;
+        compacted = log.compact().unwrap();
+    }
+    let fetched = log.read(Offset::ZERO, 1 << 20).unwrap();
+    let first = Batches::in_memory(&fetched.to_vec()).next().unwrap().unwrap().stored_offset();
+    assert!(compacted >= Offset::new(50) && first > Offset::ZERO, "{compacted}, {first}");
+    engine.close().unwrap();
+    let engine = Engine::open(config()).unwrap();
+    assert!(engine.log("accounts").unwrap().compact().unwrap() >= compacted);
+    engine.close().unwrap();
 }

@@ -7,7 +7,7 @@ use highwater_io::{IoChoice, MemoryDisk, MemoryIo, Park, production};
 
 use super::EngineError;
 use super::notice::{Listener, Notice};
-use crate::LogSettings;
+use crate::{CleanerSettings, LogSettings};
 
 /// Directories, shards, and the settings that logs get unless they bring their own.
 ///
@@ -25,6 +25,7 @@ pub struct EngineConfig {
     pub(super) settings: LogSettings,
     /// Settings of single logs, by name.
     pub(super) own_settings: BTreeMap<String, LogSettings>,
+    pub(super) cleaner: CleanerSettings,
     pub(super) listener: Listener,
     pub(super) storage: Storage,
 }
@@ -46,6 +47,7 @@ impl EngineConfig {
             shards: 1,
             settings: LogSettings::default(),
             own_settings: BTreeMap::new(),
+            cleaner: CleanerSettings::default(),
             listener: Listener::default(),
             storage: Storage::Files(IoChoice::Auto),
         }
@@ -81,6 +83,14 @@ impl EngineConfig {
         self
     }
 
+    /// What compaction may take, of all shards together: memory for keys and bytes a second are shared out evenly. Logs
+    /// whose settings ask for it are compacted one at a time a shard. Default [`CleanerSettings::default`].
+    #[must_use]
+    pub fn cleaner(mut self, cleaner: CleanerSettings) -> EngineConfig {
+        self.cleaner = cleaner;
+        self
+    }
+
     /// Who is told what happens to the logs: their names, and the [`Notice`]s of each in order. An append's notice comes
     /// before its answer. The listener is called on the engine's threads: it must neither block nor panic, nor wait
     /// for an answer of this engine. Default nobody.
@@ -102,6 +112,19 @@ impl EngineConfig {
     pub fn in_memory(mut self, disk: MemoryDisk) -> EngineConfig {
         self.storage = Storage::Memory(disk);
         self
+    }
+
+    /// What compaction may take of one shard.
+    pub(super) fn cleaner_of_shard(&self) -> CleanerSettings {
+        let CleanerSettings { memory_bytes, bytes_per_second, .. } = self.cleaner;
+        CleanerSettings {
+            memory_bytes: memory_bytes / self.shards,
+            bytes_per_second: match bytes_per_second {
+                u64::MAX => u64::MAX,
+                rate => (rate / self.shards as u64).max(1),
+            },
+            ..self.cleaner
+        }
     }
 
     /// The settings of the log of this name.

@@ -80,6 +80,9 @@ impl Directories {
             directory.write_checkpoint(&mut *io, layout::LOG_STARTS, &of(|end| end.log_start))?;
             directory.write_checkpoint(&mut *io, layout::RECOVERY_POINTS, &of(|end| end.log_end))?;
             directory.write_checkpoint(&mut *io, layout::HIGH_WATERMARKS, &of(|end| end.log_end))?;
+            let mut cleaned = of(|end| end.cleaned_to);
+            cleaned.offsets.retain(|_, offset| offset.is_some());
+            directory.write_checkpoint(&mut *io, layout::CLEANER_OFFSETS, &cleaned)?;
             directory.stopped_cleanly(&mut *io, -1)?;
         }
         Ok(())

@@ -178,6 +178,14 @@ impl LogHandle {
         self.wait_for(|reply| Request::Trim { to, reply })
     }
 
+    /// Compacts what can be compacted now, if the settings ask for compaction
+    /// ([`LogSettings::compaction`](crate::LogSettings)), and says up to where that is done when it is. Without this a shard
+    /// compacts its logs by itself, now and then. Only segments that are complete, acknowledged and behind a checkpoint
+    /// are.
+    pub fn compact(&self) -> Result<Offset, EngineError> {
+        self.wait_for(|reply| Request::Compact { reply })
+    }
+
     /// The log's state.
     pub fn facts(&self) -> Result<LogFacts, EngineError> {
         self.wait_for(|reply| Request::Facts { reply })

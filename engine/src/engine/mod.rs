@@ -83,9 +83,10 @@ impl Engine {
             let (promise, opened) = Ticket::pair();
             let (limits, storage, listener) =
                 (config.settings.limits, config.storage.clone(), config.listener.clone());
+            let cleaner = config.cleaner_of_shard();
             let thread = spawn(Spec::new(format!("highwater-{index}")), clock, inbox, move |now| {
                 let mut io = storage.io(limits.ring_entries)?;
-                let (shard, found) = EngineShard::open(&mut *io, now, listener, plan)?;
+                let (shard, found) = EngineShard::open(&mut *io, now, listener, cleaner, plan)?;
                 promise.fulfil(found);
                 Ok((io, shard))
             });

@@ -11,8 +11,8 @@ use super::shard::{LogEnd, Reply, Request};
 use super::{EngineError, LogFacts, LogMetrics, Notice};
 use crate::ticket::Promise;
 use crate::{
-    AppendError, Appended, Busy, Fetched, Log, LogEvent, LogFailure, Lookup, Origin, Read, ReadError, ReadId,
-    TimestampOffset,
+    AppendError, Appended, Busy, CleanerSettings, Fetched, Log, LogEvent, LogFailure, Lookup, Origin, Read,
+    ReadError, ReadId, TimestampOffset,
 };
 
 /// One log and who waits for it.
@@ -32,6 +32,7 @@ pub(super) struct Served {
     followers: BTreeMap<Offset, Vec<(usize, Reply<Fetched>)>>,
     waiting_readers: usize,
     cutting: VecDeque<Reply<Offset>>,
+    compacting: Vec<Reply<Offset>>,
     /// Trims whose new start is not durable yet, in order.
     trimming: VecDeque<(Offset, Reply<Offset>)>,
     /// The log's start after a power cut.
@@ -70,6 +71,7 @@ impl Served {
             followers: BTreeMap::new(),
             waiting_readers: 0,
             cutting: VecDeque::new(),
+            compacting: Vec::new(),
             trimming: VecDeque::new(),
             deleting: None,
             closed: false,
@@ -115,6 +117,17 @@ impl Served {
             dir: self.log.dir().to_path_buf(),
             log_start: self.log.log_start(),
             log_end: self.log.log_end(),
+            cleaned_to: self.log.cleaned_to(),
+        }
+    }
+
+    /// Begins a pass of compaction, unless one is under way or there is nothing to do.
+    fn compact(&mut self, now: Now, settings: &CleanerSettings, reply: Reply<Offset>) {
+        let (memory, rate) = (settings.memory_bytes, settings.bytes_per_second);
+        if self.log.is_compacting() || self.log.compact(now, memory, rate) {
+            self.compacting.push(reply);
+        } else {
+            reply.answer(Ok(self.log.cleaned_to().max(self.log.log_start())));
         }
     }
 
@@ -122,7 +135,7 @@ impl Served {
         self.closed && self.deleting.is_none() && self.name.is_empty()
     }
 
-    pub(super) fn take_request(&mut self, now: Now, request: Request) {
+    pub(super) fn take_request(&mut self, now: Now, request: Request, cleaner: &CleanerSettings) {
         match request {
             Request::Append { batch, reply } => self.append(now, batch, reply),
             Request::Read { from, max_bytes, reply } => self.read(now, from, max_bytes, reply),
@@ -147,6 +160,7 @@ impl Served {
                 self.trimming.push_back((to, reply));
                 self.trim();
             }
+            Request::Compact { reply } => self.compact(now, cleaner, reply),
             Request::Facts { reply } => reply.answer(Ok(self.facts())),
             Request::Directory { reply } => reply.answer(Ok(self.log.dir().to_path_buf())),
             Request::Metrics { reply } => reply.answer(Ok(self.metrics())),
@@ -307,7 +321,11 @@ impl Served {
                 self.wake(now, beyond);
             }
             // `ends_moved` looks at the ends themselves, after all events.
-            LogEvent::Written(_) | LogEvent::Synced(_) | LogEvent::Compacted { .. } => {}
+            LogEvent::Written(_) | LogEvent::Synced(_) => {}
+            LogEvent::Compacted { cleaned_to } => {
+                let cleaned_to = cleaned_to.max(self.log.log_start());
+                self.compacting.drain(..).for_each(|reply| reply.answer(Ok(cleaned_to)));
+            }
             LogEvent::Trimmed { log_start } => {
                 self.durable_start = log_start;
                 self.trim();
@@ -348,7 +366,7 @@ impl Served {
             reply.answer(Err(append()));
         }
         let syncing = self.syncing.drain(..).chain(self.trimming.drain(..)).map(|(_, reply)| reply);
-        for reply in syncing.chain(self.cutting.drain(..)) {
+        for reply in syncing.chain(self.cutting.drain(..)).chain(self.compacting.drain(..)) {
             reply.answer(Err(append()));
         }
         for (_, reply) in std::mem::take(&mut self.followers).into_values().flatten() {

@@ -11,7 +11,9 @@ use super::notice::Listener;
 use super::served::Served;
 use super::{EngineError, EngineMetrics, LogFacts, LogMetrics};
 use crate::ticket::Promise;
-use crate::{Appended, Fetched, Log, LogSettings, OpenHint, RecoveryReport, TimestampOffset};
+use crate::{
+    Appended, Cleaner, CleanerSettings, Fetched, Log, LogSettings, OpenHint, RecoveryReport, TimestampOffset,
+};
 
 /// What a shard is to open before it serves.
 #[derive(Debug, Default)]
@@ -43,6 +45,7 @@ pub(super) struct LogEnd {
     pub(super) dir: PathBuf,
     pub(super) log_start: Offset,
     pub(super) log_end: Offset,
+    pub(super) cleaned_to: Offset,
 }
 
 /// Where an answer goes, and the place that it frees.
@@ -107,6 +110,7 @@ pub(super) enum Request {
     Sync { reply: Reply<Offset> },
     Truncate { to: Offset, reply: Reply<Offset> },
     Trim { to: Offset, reply: Reply<Offset> },
+    Compact { reply: Reply<Offset> },
     Facts { reply: Reply<LogFacts> },
     Directory { reply: Reply<PathBuf> },
     Metrics { reply: Reply<LogMetrics> },
@@ -121,6 +125,7 @@ pub(super) struct EngineShard {
     logs: Vec<Option<Served>>,
     timers: Timers,
     listener: Listener,
+    cleaner: Cleaner,
     /// Owners with something to do this turn.
     stirred: Vec<u32>,
     stopping: Option<Promise<Result<Vec<LogEnd>, EngineError>>>,
@@ -133,12 +138,14 @@ impl EngineShard {
         io: &mut dyn Park,
         now: Now,
         listener: Listener,
+        cleaner: CleanerSettings,
         plan: OpenPlan,
     ) -> Result<(EngineShard, Vec<Found>), EngineError> {
         let mut shard = EngineShard {
             logs: Vec::new(),
             timers: Timers::new(),
             listener,
+            cleaner: Cleaner::new(now, cleaner),
             stirred: Vec::new(),
             stopping: None,
             abandoned: false,
@@ -171,8 +178,9 @@ impl EngineShard {
                 self.stirred.push(owner);
             }
             Message::Request { owner, request } => {
+                let cleaner = *self.cleaner.settings();
                 if let Some(served) = self.served(owner) {
-                    served.take_request(now, request);
+                    served.take_request(now, request, &cleaner);
                     self.stirred.push(owner);
                 }
                 // A deleted log's requests are dropped, which answers them with `Stopped`.
@@ -238,6 +246,8 @@ impl Shard for EngineShard {
         while let Some(owner) = self.timers.pop_due(turn.now.mono) {
             self.stirred.push(owner as u32);
         }
+        let cleaned = self.cleaner.drive(turn.now, &mut self.logs.iter_mut().flatten().map(Served::log));
+        self.stirred.extend(cleaned);
         let mut stirred = std::mem::take(&mut self.stirred);
         stirred.sort_unstable();
         stirred.dedup();
@@ -256,7 +266,8 @@ impl Shard for EngineShard {
             }
             return Next::Stop;
         }
-        match (self.stirred.is_empty(), self.timers.next_deadline()) {
+        let deadlines = [self.timers.next_deadline(), self.cleaner.deadline()];
+        match (self.stirred.is_empty(), deadlines.into_iter().flatten().min()) {
             (false, _) => Next::Now,
             (true, Some(at)) => Next::At(at),
             (true, None) => Next::Idle,

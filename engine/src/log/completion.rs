@@ -52,7 +52,7 @@ impl Log {
             Progress::Retry(_) | Progress::Failed(_) if running.purpose == Purpose::Compact => {
                 let file = running.script.file();
                 self.scripts[slot] = None;
-                self.slice_failed(now, file);
+                self.pass_slice_failed(now, file);
             }
             Progress::Retry(error) => {
                 running.retry_at = Some(now.mono.plus(Log::back_off(running.retries)));
@@ -131,7 +131,7 @@ impl Log {
             Purpose::Scrub { segment, from } => self.scrubbed(now, segment, from, script),
             Purpose::Rename => self.renamed(),
             Purpose::Remove => self.removed_files(),
-            Purpose::Compact => self.slice_done(now, script, io),
+            Purpose::Compact => self.pass_slice_done(now, script, io),
             Purpose::CompactSwap => self.swapped(),
             Purpose::CompactEnd => {}
             Purpose::Close => {

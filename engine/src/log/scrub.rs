@@ -104,7 +104,7 @@ impl Log {
         self.state == State::Open && self.settings.scrub_bytes_a_day > 0
     }
 
-    fn scrub_is_running(&self) -> bool {
+    pub(super) fn scrub_is_running(&self) -> bool {
         let looks = |reader: &Reader| matches!(reader.job, Some(Job::Check { .. }));
         self.scrub_purpose().is_some() || self.readers.slots.iter().flatten().any(looks)
     }
@@ -124,7 +124,7 @@ impl Log {
         // A budget that was raised holds at once.
         let latest = now.mono.plus(pause(SLICE, self.settings.scrub_bytes_a_day));
         self.scrub.next_at = self.scrub.next_at.min(latest);
-        if self.scrub_is_running() {
+        if self.scrub_is_running() || self.is_running(&Purpose::CompactSwap) {
             return;
         }
         if let Some((segment, range, differs)) = self.scrub.suspects.pop() {
@@ -159,6 +159,14 @@ impl Log {
         }
         (self.scrub.at, self.scrub.again, self.scrub.unfinished) = (None, false, None);
         self.scrub.suspects.clear();
+    }
+
+    /// Compaction has put another segment in the place of these: what was found in them says nothing of it.
+    pub(super) fn scrub_leaves(&mut self, replaced: &[Offset]) {
+        self.scrub.suspects.retain(|(segment, _, _)| !replaced.contains(segment));
+        if self.scrub.at.is_some_and(|(segment, _)| replaced.contains(&segment)) {
+            (self.scrub.at, self.scrub.again) = (Some((replaced[0], 0)), false);
+        }
     }
 
     fn sealed_size(&self, base: Offset) -> Option<u64> {

@@ -223,7 +223,7 @@ impl Log {
     }
 
     /// A slice came to its end.
-    pub(super) fn slice_done(&mut self, now: Now, script: &Script, io: &mut dyn Io) {
+    pub(super) fn pass_slice_done(&mut self, now: Now, script: &Script, io: &mut dyn Io) {
         if self.compaction.running.is_none() {
             // The pass was dropped meanwhile: by a failure, which ends everything.
             if let Some(file) = script.file().filter(|file| !self.has_open(*file)) {
@@ -239,7 +239,7 @@ impl Log {
     }
 
     /// A slice failed, without harm to the log: the pass is given up, and another one begins later.
-    pub(super) fn slice_failed(&mut self, now: Now, file: Option<FileId>) {
+    pub(super) fn pass_slice_failed(&mut self, now: Now, file: Option<FileId>) {
         if let Some(file) = file.filter(|file| !self.has_open(*file)) {
             self.compaction.output.get_or_insert(file);
         }

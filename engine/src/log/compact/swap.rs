@@ -27,6 +27,10 @@ impl Log {
             return;
         }
         let Some(base) = sources.first().copied() else { return };
+        if self.scrub_is_running() {
+            // It compares two files of a segment, which must be of one: its end is waited for.
+            return;
+        }
         let sync = || Step::SyncDir { path: self.dir.clone() };
         let mut steps = Vec::new();
         for kind in BESIDE.into_iter().chain([FileKind::Log]) {
@@ -95,6 +99,7 @@ impl Log {
         self.segments[first] = segment;
         self.snapshots.retain(|snapshot| !sources[1..].contains(snapshot));
         self.turn_readers_away(&sources);
+        self.scrub_leaves(&sources);
         self.due = true;
     }
 
@@ -114,7 +119,9 @@ impl Log {
                     let segment = self.segments[self.segment_holding(from)].base;
                     self.readers.slots[slot].as_mut().expect("looked at above").segment = segment;
                 }
-                Some(Job::Time { .. } | Job::Rebuild { .. }) => reader.segment = replaced[0],
+                Some(Job::Time { .. } | Job::Rebuild { .. } | Job::Check { .. }) => {
+                    reader.segment = replaced[0]
+                }
                 None => reader.dead = true,
             }
         }
