@@ -45,7 +45,8 @@ fn fill(log: &highwater_engine::LogHandle, size: &Size) -> u64 {
     }
     // One more segment, so that all of these are behind the active one.
     for _ in 0..=size.segment_bytes / 100_000 {
-        let filler = BatchBuilder::new().record(1_767_225_600_000, Some(b"filler"), Some(&vec![0; 100_000])).build();
+        let filler =
+            BatchBuilder::new().record(1_767_225_600_000, Some(b"filler"), Some(&vec![0; 100_000])).build();
         log.append(filler).expect("a batch of one record");
     }
     log.sync().expect("a sync");
@@ -60,7 +61,8 @@ fn compaction_stays_within_its_memory() {
     } else {
         Size { keys: 30_000, value: 85, memory: 256 << 10, segment_bytes: 1 << 20, beside: 64 << 10 }
     };
-    let dir = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("compaction-{}", std::process::id()));
+    let dir =
+        std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("compaction-{}", std::process::id()));
     let settings = LogSettings {
         durability: Durability::Os,
         segment_bytes: size.segment_bytes,
@@ -71,7 +73,8 @@ fn compaction_stays_within_its_memory() {
         ..LogSettings::default()
     };
     let cleaner = CleanerSettings { enabled: false, memory_bytes: size.memory, ..CleanerSettings::default() };
-    let engine = Engine::open(EngineConfig::at(&dir).settings(settings).cleaner(cleaner)).expect("a scratch directory");
+    let engine = Engine::open(EngineConfig::at(&dir).settings(settings).cleaner(cleaner))
+        .expect("a scratch directory");
     let log = engine.log("keys").expect("a log");
     let records = fill(&log, &size);
     let end = Offset::new(records as i64);

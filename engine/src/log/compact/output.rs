@@ -66,8 +66,9 @@ impl Output {
         self.index.push(facts.last, FilePos::new(self.size), facts.size, facts.max_timestamp);
         self.largest.see(facts.max_timestamp, facts.last);
         self.oldest.get_or_insert(facts.max_timestamp);
-        self.seal.bytes(batch.bytes());
-        self.seal.batch(facts.first, facts.last, facts.leader_epoch, facts.max_timestamp);
+        let (first, last) = (facts.first, facts.last);
+        let bytes = batch.bytes();
+        self.seal.batch(bytes, facts.size, first, last, facts.leader_epoch, facts.max_timestamp);
         self.pending.extend_from_slice(batch.bytes());
         self.size += facts.size;
         true
