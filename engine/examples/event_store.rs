@@ -7,7 +7,10 @@ use std::collections::BTreeMap;
 use std::error::Error;
 use std::path::PathBuf;
 
-use highwater_engine::{Engine, EngineConfig, Follower, LogHandle, NewRecord, Offset, StoredRecord};
+use highwater_engine::compact::CompactionSettings;
+use highwater_engine::{
+    Engine, EngineConfig, Follower, LogHandle, LogSettings, NewRecord, Offset, StoredRecord,
+};
 
 /// The key under which a projection's log holds its position in the events.
 const POSITION: &[u8] = b"\0position";
@@ -41,7 +44,10 @@ struct Projection {
 impl Projection {
     /// Reads what the projection last knew, and goes on behind the last event that is in it.
     fn open(engine: &Engine, name: &str, events: &Events, rule: Rule) -> Result<Projection, Box<dyn Error>> {
-        let own = engine.log(name)?;
+        // Only the latest figure of each key counts, so older ones may go.
+        let settings =
+            LogSettings { compaction: Some(CompactionSettings::default()), ..LogSettings::default() };
+        let own = engine.log_with(name, settings)?;
         let facts = own.facts()?;
         let (mut figures, mut position) = (BTreeMap::new(), 0);
         let mut known = own.follower(facts.start);
