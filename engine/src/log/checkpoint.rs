@@ -245,6 +245,12 @@ impl Log {
         }
     }
 
+    /// One that could not be written is tried again once the log serves.
+    pub(super) fn put_off_checkpoint(&mut self) {
+        self.checkpoint.writing = None;
+        self.want_checkpoint();
+    }
+
     pub(super) fn checkpointed(&mut self, now: Now) {
         let written = self.checkpoint.writing.take().expect("a checkpoint was being written");
         let earlier = self.checkpoint.last.map(|last| last.log_start);

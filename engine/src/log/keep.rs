@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use highwater_base::{BLOCK, FilePos, Offset, WallMs};
-use highwater_io::{FileId, OpenHow, Park};
+use highwater_io::{ErrorKind, FileId, OpenHow, Park};
 
 use super::Log;
 use super::open::{OnDisk, read_file, run};
@@ -262,14 +262,16 @@ impl Log {
             steps.push(Step::SyncDir { path: self.dir.clone() });
             self.epochs_dirty = false;
         }
+        run(io, steps)?;
         let damaged = !self.quarantine.is_empty();
         if proof.is_none_or(|proof| proof.offset != end) && !damaged {
             let checkpoint = self.opening_checkpoint_steps();
-            steps.extend(checkpoint);
-            run(io, steps)?;
-            self.settle_checkpoint();
-        } else {
-            run(io, steps)?;
+            match run(io, checkpoint) {
+                Ok(_) => self.settle_checkpoint(),
+                // A full device is no reason not to serve what is there: the proof that there was still holds.
+                Err(error) if error.kind == ErrorKind::NoSpace => self.put_off_checkpoint(),
+                Err(error) => return Err(error.into()),
+            }
         }
         Ok(())
     }

@@ -218,7 +218,13 @@ pub(super) fn run(io: &mut dyn Park, steps: impl IntoIterator<Item = Step>) -> R
                 // Nothing is in flight: this only lets time pass.
                 io.park(Some(RETRY_AFTER), &mut Vec::new());
             }
-            Progress::Retry(error) | Progress::Failed(error) => return Err(error),
+            Progress::Retry(error) | Progress::Failed(error) => {
+                if let Some(file) = script.file() {
+                    // What went wrong is said already.
+                    drop(blocking::run(io, Op::Close { file }));
+                }
+                return Err(error);
+            }
         }
     }
     Ok(script)

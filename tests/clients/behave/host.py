@@ -90,6 +90,16 @@ def fetch(c, name, offset, most=1 << 20):
     return part["Error"], part["HighWatermark"], part["Records"] or b""
 
 
+def unmount(mount):
+    """The kernel closes the files of a ring some time after its process has ended: until then the mount is busy."""
+    end = time.monotonic() + 20
+    while subprocess.run(["umount", mount], capture_output=True).returncode:
+        if time.monotonic() > end:
+            subprocess.run(["umount", "-l", mount], check=True)
+            return
+        time.sleep(0.1)
+
+
 def refused(data):
     """What a second serve on `data` says as it gives up: (status, text)."""
     done = subprocess.run([BROKER, "serve", "--data", data, "--listen", "127.0.0.1:0"], capture_output=True, timeout=30, text=True)
@@ -291,8 +301,7 @@ def full_disk():
             status = b.end(signal.SIGTERM)
             check("and stops, cleanly or saying that not", status == 0 or "the stop was not clean" in b.said(), (status, b.said()[-600:]))
     finally:
-        if subprocess.run(["umount", mount], capture_output=True).returncode:
-            subprocess.run(["umount", "-l", mount], check=True)
+        unmount(mount)
         os.remove(image)
 
 
@@ -349,7 +358,7 @@ def directories():
             said = [line for line in b.said().splitlines() if "ERROR" in line]
             check("one line says so", len(said) == 1 and f"data directory {bad} is offline" in said[0], said)
             check("it stops cleanly without it", b.end(signal.SIGTERM) == 0, b.said()[-600:])
-        subprocess.run(["umount", mount], check=True)
+        unmount(mount)
         with open(bad, "w") as f:
             f.write("no directory")
         with Served([good, bad]) as b, b.connect() as c:
@@ -365,8 +374,8 @@ def directories():
             check("back again, it is whole", all(fetch(c, n, 0)[0] == 0 and fetch(c, n, 0)[1] >= 1 and produce(c, n, records)[0] == 0 for n in topics),
                   (places(c), b.said()[-600:]))
     finally:
-        if subprocess.run(["umount", mount], capture_output=True).returncode:
-            subprocess.run(["umount", "-l", mount])
+        if os.path.ismount(mount):
+            unmount(mount)
         os.remove(image)
 
 

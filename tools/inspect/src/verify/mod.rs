@@ -85,8 +85,10 @@ pub fn verify(path: &Path) -> Result<VerifyReport, InspectError> {
 /// ```
 /// # let dir = std::env::temp_dir().join(format!("highwater-deep-{}", std::process::id()));
 /// # std::fs::create_dir_all(dir.join("orders-0")).unwrap();
-/// let batch = highwater_engine::batch::BatchBuilder::new().record(1, Some(b"k"), Some(b"v")).build();
-/// std::fs::write(dir.join("orders-0/00000000000000000000.log"), batch).unwrap(); // of leader epoch 0
+/// use highwater_base::LeaderEpoch;
+/// use highwater_engine::batch::BatchBuilder;
+/// let batch = BatchBuilder::new().leader_epoch(LeaderEpoch::ZERO).record(1, Some(b"k"), Some(b"v")).build();
+/// std::fs::write(dir.join("orders-0/00000000000000000000.log"), batch).unwrap();
 /// std::fs::write(dir.join("orders-0/leader-epoch-checkpoint"), "0\n2\n5 0\n6 9\n").unwrap();
 /// assert_eq!(highwater_inspect::verify(&dir)?.exit_status(), 0);
 /// let report = highwater_inspect::verify_deep(&dir)?;
