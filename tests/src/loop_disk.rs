@@ -3,9 +3,7 @@
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::thread;
-use std::time::Duration;
+use std::process::{Command, Stdio};
 
 /// Runs a program that must succeed; its standard output.
 pub fn run(program: &str, args: &[&str]) -> io::Result<String> {
@@ -140,12 +138,11 @@ impl Mounted {
     pub fn unmount(self) -> io::Result<()> {
         let at = text(&self.at).to_owned();
         let mut asked = run("umount", &[&at]);
-        for _ in 0..2000 {
+        for _ in 0..10_000 {
             if asked.is_ok() {
                 std::mem::forget(self);
                 break;
             }
-            thread::sleep(Duration::from_millis(5));
             asked = run("umount", &[&at]);
         }
         asked.map(drop)
@@ -161,7 +158,8 @@ impl Drop for Mounted {
 /// A disk whose writes and flushes are recorded in their order, in the format of dm-log-writes: a file served by
 /// `qemu-storage-daemon`, and a loop device on it.
 pub struct RecordedDisk {
-    daemon: Child,
+    /// The daemon's process id.
+    daemon: String,
     file: PathBuf,
     device: Option<PathBuf>,
 }
@@ -173,28 +171,25 @@ impl RecordedDisk {
         fs::File::create(&file)?;
         fs::File::create(record)?;
         let _leftover = fs::remove_file(&ready);
-        let daemon = Command::new("qemu-storage-daemon")
-            .args(["--blockdev", &format!("driver=file,node-name=disk,filename={}", text(image))])
-            .args(["--blockdev", &format!("driver=file,node-name=log,filename={}", text(record))])
-            .args([
+        // It comes back once everything is served, and leaves a process behind.
+        run(
+            "qemu-storage-daemon",
+            &[
+                "--blockdev",
+                &format!("driver=file,node-name=disk,filename={}", text(image)),
+                "--blockdev",
+                &format!("driver=file,node-name=log,filename={}", text(record)),
                 "--blockdev",
                 "driver=blklogwrites,node-name=recorded,file=disk,log=log,log-sector-size=512",
-            ])
-            .arg("--export")
-            .arg(format!("type=fuse,id=served,node-name=recorded,mountpoint={},writable=on", text(&file)))
-            .args(["--pidfile", text(&ready)])
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()?;
+                "--export",
+                &format!("type=fuse,id=served,node-name=recorded,mountpoint={},writable=on", text(&file)),
+                "--pidfile",
+                text(&ready),
+                "--daemonize",
+            ],
+        )?;
+        let daemon = fs::read_to_string(&ready)?.trim().to_owned();
         let mut disk = RecordedDisk { daemon, file, device: None };
-        // It writes its number when everything is served.
-        while !ready.exists() {
-            if let Some(status) = disk.daemon.try_wait()? {
-                return Err(io::Error::other(format!("qemu-storage-daemon ended: {status}")));
-            }
-            thread::sleep(Duration::from_millis(5));
-        }
         disk.device = Some(PathBuf::from(run("losetup", &["--find", "--show", text(&disk.file)])?));
         Ok(disk)
     }
@@ -210,8 +205,9 @@ impl Drop for RecordedDisk {
         if let Some(device) = self.device.take() {
             let _tried = run("losetup", &["--detach", text(&device)]);
         }
-        let _tried = run("kill", &["-TERM", &self.daemon.id().to_string()]);
-        let _waited = self.daemon.wait();
+        let _tried = run("kill", &["-TERM", &self.daemon]);
+        // Not a child of this process: `tail` waits for its end, after which the record is whole.
+        let _waited = run("tail", &["-f", "-s", "0.01", "--pid", &self.daemon, "/dev/null"]);
         let _tried = run("umount", &["-q", text(&self.file)]);
     }
 }

@@ -3,7 +3,7 @@
 use super::ConfigError;
 
 /// The pairs of a properties text, in order. Comments (`#`, `!`), continued lines (`\` at the end), `=`, `:` or
-/// blanks between name and value, and the escapes `\t \n \r \f \uXXXX \x` are understood.
+/// blanks between name and value, and the escapes `\t \n \r \f`, `\u` with four hex digits, and `\` before any other character are understood.
 pub(crate) fn parse(text: &str) -> Result<Vec<(String, String)>, ConfigError> {
     let mut pairs = Vec::new();
     let mut lines = text.lines().enumerate();
