@@ -1,8 +1,9 @@
 //! What a queue author relies on: records in and out, many threads, nobody in anybody's way, told what happens.
 #![allow(clippy::disallowed_methods, reason = "an embedder's own threads and files, not a shard's")]
 
+mod scratch;
+
 use std::future::Future;
-use std::path::PathBuf;
 use std::pin::pin;
 use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, Barrier};
@@ -15,6 +16,8 @@ use highwater_engine::{
     Durability, Engine, EngineConfig, EngineError, Follower, Limits, LogHandle, LogSettings, Mapping,
     MemoryDisk, NewRecord, Notice, Offset, ReadError, WallMs,
 };
+
+use scratch::Scratch;
 
 fn in_memory() -> EngineConfig {
     EngineConfig::at("data").in_memory(MemoryDisk::new())
@@ -30,23 +33,6 @@ fn append(log: &LogHandle, text: &str) {
 
 fn texts(records: Vec<highwater_engine::StoredRecord>) -> Vec<String> {
     records.into_iter().map(|record| String::from_utf8(record.value.unwrap()).unwrap()).collect()
-}
-
-/// A directory of this test binary's own, removed when dropped.
-struct Scratch(PathBuf);
-
-impl Scratch {
-    fn new(name: &str) -> Scratch {
-        let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}-{}", std::process::id()));
-        let _ = std::fs::remove_dir_all(&path);
-        Scratch(path)
-    }
-}
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
 }
 
 /// The smallest executor there is.

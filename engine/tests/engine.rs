@@ -1,13 +1,16 @@
 //! The engine as an embedder sees it: logs by name, from any thread, across restarts.
 #![allow(clippy::disallowed_methods, reason = "an embedder's own threads and files, not a shard's")]
 
-use std::path::PathBuf;
+mod scratch;
+
 use std::sync::Arc;
 
 use highwater_base::{Offset, WallMs};
 use highwater_engine::batch::{BatchBuilder, Batches};
 use highwater_engine::{Durability, Engine, EngineConfig, EngineError, LogSettings, ReadError};
 use highwater_io::MemoryDisk;
+
+use scratch::Scratch;
 
 fn batch(value: &str) -> Vec<u8> {
     BatchBuilder::new().record(1_700_000_000_000, None, Some(value.as_bytes())).build()
@@ -24,23 +27,6 @@ fn values(bytes: &[u8]) -> Vec<String> {
         }
     }
     values
-}
-
-/// A directory of this test binary's own, removed when dropped.
-struct Scratch(PathBuf);
-
-impl Scratch {
-    fn new(name: &str) -> Scratch {
-        let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}-{}", std::process::id()));
-        let _ = std::fs::remove_dir_all(&path);
-        Scratch(path)
-    }
-}
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
 }
 
 #[test]

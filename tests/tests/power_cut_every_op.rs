@@ -8,6 +8,7 @@ use highwater_base::Mutant;
 use highwater_engine::{Durability, LogSettings};
 use highwater_sim::{Behaviour, Loss};
 use highwater_tests::model::Violation;
+use highwater_tests::points::each;
 use highwater_tests::recover::check;
 use highwater_tests::rig::Point;
 use highwater_tests::workload::{Plan, Run, run, tiny};
@@ -51,29 +52,22 @@ impl Found {
 
 /// Checks every point under every policy, on as many threads as there are cores.
 fn check_all(points: &[Point], settings: LogSettings, found: &Found) {
-    let next = AtomicUsize::new(0);
-    let threads = std::thread::available_parallelism().map_or(2, usize::from);
-    std::thread::scope(|scope| {
-        for _ in 0..threads {
-            scope.spawn(|| {
-                loop {
-                    let index = next.fetch_add(1, Ordering::Relaxed);
-                    let Some(point) = points.get(index) else { return };
-                    for (policy, loss) in policies().enumerate() {
-                        let seed = (index * 16 + policy) as u64;
-                        let deep = (index + policy).is_multiple_of(DEEP_ONE_IN);
-                        let disk = point.disk.power_cut(loss, seed);
-                        found.points.fetch_add(1, Ordering::Relaxed);
-                        if let Err(violation) = check(&disk, &point.model, settings, loss, seed, deep)
-                            && found.add(&violation) < 5
-                        {
-                            println!("{} (point {index}), {loss:?}: {violation}", point.at);
-                        }
-                    }
-                }
-            });
+    let judged = each(points, |index, point| {
+        for (policy, loss) in policies().enumerate() {
+            let seed = (index * 16 + policy) as u64;
+            let deep = (index + policy).is_multiple_of(DEEP_ONE_IN);
+            let disk = point.disk.power_cut(loss, seed);
+            found.points.fetch_add(1, Ordering::Relaxed);
+            if let Err(violation) = check(&disk, &point.model, settings, loss, seed, deep)
+                && found.add(&violation) < 5
+            {
+                println!("{} (point {index}), {loss:?}: {violation}", point.at);
+            }
         }
+        // All are counted: the first does not end it.
+        Ok(())
     });
+    assert_eq!(judged, Ok(()));
 }
 
 /// How many times over, each with other seeds: `HIGHWATER_ROUNDS`, by default once.
