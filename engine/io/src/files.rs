@@ -28,6 +28,8 @@ pub(crate) struct OpenFile {
     pub(crate) closing: Option<Token>,
     /// Known to the ring by its slot.
     pub(crate) fixed: bool,
+    /// Its file system cannot refuse an operation that would wait (`tmpfs`, `overlayfs`), as was found out.
+    pub(crate) always_waits: bool,
 }
 
 /// All open files of one `Io`.
@@ -52,6 +54,7 @@ impl Files {
             in_flight: 0,
             closing: None,
             fixed: false,
+            always_waits: false,
         };
         Outcome::Opened { file: FileId(self.slots.insert(file)), len, direct }
     }

@@ -41,6 +41,8 @@ pub(super) enum InRing {
         at: u64,
         data: Slice,
         durable: bool,
+        /// Rather than have a worker wait, say for the file's lock while it is being prepared, it comes back with `EAGAIN`.
+        or_return: bool,
     },
     Sync {
         token: Token,
@@ -150,10 +152,9 @@ impl InRing {
                     None => to!(*target, |fd| opcode::Read::new(fd, memory, len).offset(*at).build()),
                 }
             }
-            InRing::Write { target, at, data, durable, .. } => {
-                // Where a write would have to wait, say for the file's lock while it is being prepared, one that
-                // nobody waits for comes back instead of starting a worker.
-                let flags = if *durable { libc::RWF_DSYNC } else { libc::RWF_NOWAIT };
+            InRing::Write { target, at, data, durable, or_return, .. } => {
+                let flags = if *durable { libc::RWF_DSYNC } else { 0 };
+                let flags = flags | if *or_return { libc::RWF_NOWAIT } else { 0 };
                 let (memory, len) = (data.as_ptr(), data.len().min(MOST) as u32);
                 match mine(data.registered()) {
                     Some(index) => to!(*target, |fd| {

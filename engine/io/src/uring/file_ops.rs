@@ -63,7 +63,16 @@ impl UringIo {
                     let (target, at) = (target(file, open), at.get());
                     if open.direct {
                         open.in_flight += 1;
-                        return Ok(Started::InRing(InRing::Write { token, file, target, at, data, durable }));
+                        let or_return = !durable && !open.always_waits;
+                        return Ok(Started::InRing(InRing::Write {
+                            token,
+                            file,
+                            target,
+                            at,
+                            data,
+                            durable,
+                            or_return,
+                        }));
                     }
                     let len = open.write_now(at, &data)?;
                     if !durable {
@@ -103,7 +112,7 @@ impl UringIo {
     /// the file; the others to a worker.
     fn would_block(&mut self, op: InRing) {
         match op {
-            InRing::Write { token, file, at, data, durable: false, .. } => {
+            InRing::Write { token, file, at, data, or_return: true, .. } => {
                 let open = self.files.any(file).expect("a file stays open while it is written");
                 let (handle, name) = (Arc::clone(&open.handle), Arc::clone(&open.name));
                 self.lane.submit(token, Some(file), Slow::Write { handle, name, at, data });
@@ -123,6 +132,16 @@ impl UringIo {
             return;
         }
         match op {
+            InRing::Write { token, file, target, at, data, durable, or_return: true }
+                if result == -libc::EOPNOTSUPP || result == -libc::EINVAL =>
+            {
+                // The file system does not know the flag; if it is something else, that shows without it.
+                if let Some(open) = self.files.any(file) {
+                    open.always_waits = true;
+                }
+                let or_return = false;
+                self.ring.start(InRing::Write { token, file, target, at, data, durable, or_return });
+            }
             InRing::Read { token, file, mut buffer, .. } => {
                 let outcome = self.file_result(file, "read", result).map(|len| {
                     buffer.set_len(len);
