@@ -73,7 +73,7 @@ pub enum LegacyError {
     Nested,
     /// A wrapper around nothing.
     Empty,
-    /// An inner offset above the wrapper's.
+    /// An inner offset that does not lie below the wrapper's.
     Offset {
         /// The wrapper's.
         wrapper: i64,
@@ -104,7 +104,7 @@ impl fmt::Display for LegacyError {
             LegacyError::Nested => f.write_str("an inner message is compressed again"),
             LegacyError::Empty => f.write_str("a compressed message set without messages"),
             LegacyError::Offset { wrapper, inner } => {
-                write!(f, "inner offset {inner} is above the wrapper's {wrapper}")
+                write!(f, "inner offset {inner} does not lie below the wrapper's {wrapper}")
             }
             LegacyError::Codec { found } => write!(f, "codec {found}, expected 0 to 3"),
             LegacyError::Compression(error) => error.fmt(f),
@@ -247,8 +247,11 @@ fn base_of(wrapper: Batch<'_>, set: &[u8]) -> Result<i64, LegacyError> {
     match (wrapper.magic(), stored) {
         // Wrapper offset 0 comes from old clients: their inner offsets count from 0.
         (0, _) | (_, 0) => Ok(0),
-        _ if stored < last => Err(LegacyError::Offset { wrapper: stored, inner: last }),
-        _ => Ok(stored - last),
+        // Both are what the bytes claim: their difference need not fit.
+        _ => stored
+            .checked_sub(last)
+            .filter(|base| *base >= 0)
+            .ok_or(LegacyError::Offset { wrapper: stored, inner: last }),
     }
 }
 
@@ -315,6 +318,15 @@ mod tests {
             assert_eq!(offsets(&v1), Ok(vec![10, 11, 12]));
             let old = message(1, 0, codec.bits(), None, Some(&inner(1, [0, 1, 2])));
             assert_eq!(offsets(&old), Ok(vec![0, 1, 2]));
+        }
+    }
+
+    #[test]
+    fn inner_offsets_that_do_not_lie_below_the_wrapper_s_are_refused() {
+        for (wrapper, last) in [(5, 6), (i64::MAX, i64::MIN), (i64::MIN, 1), (i64::MAX - 1, -2)] {
+            let set = compress(Codec::Gzip, &message(1, last, 0, None, Some(b"value"))).unwrap();
+            let refused = offsets(&message(1, wrapper, 1, None, Some(&set)));
+            assert_eq!(refused, Err(LegacyError::Offset { wrapper, inner: last }));
         }
     }
 
