@@ -6,6 +6,7 @@
 
 pub mod cpu_time;
 pub mod driver;
+pub mod fleet;
 pub mod raw;
 pub mod row;
 pub mod scratch;

@@ -1,53 +1,21 @@
-//! The table at the end of the storage design, as far as it applies to this version: rows 1-4 and 6.
-//!
-//! Each figure is the median of interleaved pairs, engine and raw control in turn, after a warm-up of both:
-//! on a virtual machine first-touch memory and a growing page cache measure the hypervisor.
-//! `HIGHWATER_BENCH_ROUNDS` (default 5) sets the number of pairs, `HIGHWATER_BENCH_MB` (default 1024) the size of one.
+//! Appends that nobody waits for: rows 1, 2, 3 and 6.
 
 use highwater_benches::driver::{Driver, batch};
 use highwater_benches::row::{Better, Row, median};
 use highwater_benches::{cpu_time, raw, scratch::Scratch, threads};
 use highwater_engine::batch::crc32c;
-use highwater_engine::{Durability, LogSettings, Preallocate, RecordCheck};
+use highwater_engine::{Durability, Preallocate};
+
+use super::{row, settings};
 
 const WRITE: usize = 1 << 20;
 const WARM_UP: u64 = 64 << 20;
 
-fn main() {
-    // `cargo bench -- NAME` names a criterion benchmark; this table has none. `cargo test --benches` passes `--test`.
-    if std::env::args().any(|a| a == "--test" || a == "--list") {
-        return;
-    }
-    let rounds = number("HIGHWATER_BENCH_ROUNDS", 5);
-    let total = number("HIGHWATER_BENCH_MB", 1024) << 20;
-    let mut rows = Vec::new();
+/// Rows 1, 1a, 2, 3 and 6.
+pub(super) fn rows(rounds: u64, total: u64, rows: &mut Vec<Row>) {
     workers(&batch(64 << 10, 1024), total / 2);
-    relaxed(rounds, total, &mut rows);
-    small(rounds, total / 2, &mut rows);
-    durable(rounds, &mut rows);
-    println!("\n| # | what | against | ratio | must | aim | |\n|---|---|---|---|---|---|---|");
-    for row in &rows {
-        println!("{}", row.line());
-    }
-}
-
-fn number(name: &str, default: u64) -> u64 {
-    match std::env::var(name) {
-        Ok(text) => text.parse().unwrap_or_else(|_| panic!("{name} is {text:?}, expected a number")),
-        Err(_) => default,
-    }
-}
-
-/// Settings of the rows: header and CRC are checked, as an embedder may choose; one segment, prepared as written blocks before the clock starts, as the raw
-/// control's file is.
-fn settings(durability: Durability, preallocate: Preallocate, segment: u64) -> LogSettings {
-    LogSettings {
-        durability,
-        preallocate,
-        segment_bytes: segment.min(i32::MAX as u64),
-        records: RecordCheck::Header,
-        ..LogSettings::default()
-    }
+    relaxed(rounds, total, rows);
+    small(rounds, total / 2, rows);
 }
 
 struct Relaxed {
@@ -196,60 +164,4 @@ fn small(rounds: u64, total: u64, rows: &mut Vec<Row>) {
         1.0,
         2.0,
     ));
-}
-
-fn durable(rounds: u64, rows: &mut Vec<Row>) {
-    let dir = Scratch::new("durable");
-    let bytes = batch(64 << 10, 1024);
-    let count = 1000;
-    let written = dir.join("written");
-    raw::write_zeros(&written, count * (64 << 10));
-    let name = dir.join("log-0");
-    let segment = (rounds + 2) * count * (64 << 10);
-    let mut driver = Driver::new(&name, settings(Durability::Each, Preallocate::Written, segment));
-    driver.settle();
-    let (mut p50, mut p99) = (Vec::new(), Vec::new());
-    for round in 0..=rounds {
-        let control = raw::durable(&written, bytes.len(), count);
-        let engine = driver.append_durable(&bytes, count);
-        let at = |h: &hdrhistogram::Histogram<u64>, q| h.value_at_quantile(q) as f64 / 1000.0;
-        println!(
-            "round {round}: durable engine p50 {:.0} p99 {:.0} us; write + fdatasync p50 {:.0} p99 {:.0} us",
-            at(&engine, 0.5),
-            at(&engine, 0.99),
-            at(&control, 0.5),
-            at(&control, 0.99)
-        );
-        if round > 0 {
-            p50.push(at(&engine, 0.5) / at(&control, 0.5));
-            p99.push(at(&engine, 0.99) / at(&control, 0.99));
-        }
-    }
-    println!(
-        "ring workers at the end of the durable rows: {} ({})",
-        threads::ring_workers(),
-        driver.io_name()
-    );
-    rows.push(row(
-        "4",
-        "durable append, 64 KiB, one writer, p50",
-        "write + fdatasync on written blocks",
-        median(p50),
-        Better::Lower,
-        1.2,
-        1.05,
-    ));
-    rows.push(row("4", "the same, p99", "the same", median(p99), Better::Lower, 1.2, 1.05));
-}
-
-fn row(
-    number: &'static str,
-    what: &'static str,
-    against: &'static str,
-    ratio: f64,
-    better: Better,
-    must: f64,
-    aim: f64,
-) -> Row {
-    Row { number, what, against, ratio, better, must, aim }
 }
