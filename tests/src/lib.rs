@@ -4,6 +4,7 @@
 #![forbid(unsafe_code)]
 
 pub mod aftermath;
+pub mod compacted;
 pub mod fuzz;
 pub mod golden;
 pub mod ledger;

@@ -93,6 +93,24 @@ mutants! {
     MarkerNeedsNewerEpoch = "marker_needs_newer_epoch",
     /// A batch of an older producer epoch is taken (R87, KAFKA-6119).
     OldEpochAccepted = "old_epoch_accepted",
+    /// A compacted segment larger than those that it replaces ends the pass (R54, KAFKA-5316).
+    CompactionMustShrink = "compaction_must_shrink",
+    /// A compacted segment takes its place without a sync between the renames (R67, KAFKA-12520).
+    SwapUnsynced = "swap_unsynced",
+    /// A tombstone goes with the first pass that can drop it (R89, R95, KAFKA-4529).
+    TombstonesGoAtOnce = "tombstones_go_at_once",
+    /// A pass does not know which transactions were aborted (R90, KAFKA-8351).
+    AbortsUnknownToCleaner = "aborts_unknown_to_cleaner",
+    /// A pass keeps no empty batch of a producer's last sequence (R91, KAFKA-5490).
+    CleanerForgetsProducers = "cleaner_forgets_producers",
+    /// A pass goes beyond the high watermark (R92, KAFKA-13194).
+    CompactsUncommitted = "compacts_uncommitted",
+    /// Offsets that are missing at a segment's end stay to be compacted (R93, KAFKA-8764).
+    GapsStayDirty = "gaps_stay_dirty",
+    /// A cut leaves the mark of what was compacted behind it (R94, KAFKA-3330).
+    CleanedMarkStays = "cleaned_mark_stays",
+    /// The last batch before what is not compacted may go (R95, Redpanda 13639).
+    LastBatchMayGo = "last_batch_may_go",
 }
 
 impl Mutant {

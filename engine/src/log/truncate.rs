@@ -242,7 +242,9 @@ impl Log {
         target.phase = Phase::Live(Box::new(live));
         self.epochs_dirty |= self.epochs.truncate_to(end);
         self.quarantine.truncate(end);
-        self.compaction.truncate(end);
+        if self.settings.mutant != Mutant::CleanedMarkStays {
+            self.compaction.truncate(end);
+        }
         let stale: Vec<Offset> = self.snapshots.iter().copied().filter(|snapshot| *snapshot > end).collect();
         self.snapshots.retain(|snapshot| *snapshot <= end);
         self.log_end = end;

@@ -11,7 +11,7 @@ mod swap;
 
 use std::time::Duration;
 
-use highwater_base::{BLOCK, Mono, Now, Offset, WallMs};
+use highwater_base::{BLOCK, Mono, Mutant, Now, Offset, WallMs};
 use highwater_io::{FileId, Io};
 
 use super::flight::Purpose;
@@ -102,13 +102,23 @@ impl Log {
             let keep = self.settings.compaction.map_or(0, |settings| settings.delete_retention_ms);
             segment.modified_ms.saturating_sub_unsigned(keep)
         });
-        let aborted = self.segments.iter().flat_map(|segment| segment.aborted.iter().copied());
+        let known = match self.settings.mutant {
+            Mutant::AbortsUnknownToCleaner => 0,
+            _ => usize::MAX,
+        };
+        let aborted = self.segments.iter().flat_map(|segment| segment.aborted.iter().copied()).take(known);
         let key = self.hash_key(now);
         let rules = crate::compact::PassRules {
             first_dirty: dirty.from,
-            upto: dirty.upto,
+            upto: match self.settings.mutant {
+                Mutant::LastBatchMayGo => Offset::NONE,
+                _ => dirty.upto,
+            },
             now: now.wall,
-            delete_retention_ms: self.settings.compaction.map_or(0, |settings| settings.delete_retention_ms),
+            delete_retention_ms: match self.settings.mutant {
+                Mutant::TombstonesGoAtOnce => 0,
+                _ => self.settings.compaction.map_or(0, |settings| settings.delete_retention_ms),
+            },
             keep_deletes: sources.iter().any(|source| source.damaged),
         };
         // A key takes 27 bytes of the map, a record at least seven of the log.
@@ -139,7 +149,10 @@ impl Log {
     }
 
     fn bounds(&self) -> Bounds {
-        let stable = self.last_stable_offset().min(self.synced_end);
+        let stable = match self.settings.mutant {
+            Mutant::CompactsUncommitted => self.synced_end,
+            _ => self.last_stable_offset().min(self.synced_end),
+        };
         Bounds { first_dirty: self.compaction.cleaned_to, stable }
     }
 

@@ -19,6 +19,10 @@ pub(super) struct Output {
     pub(super) aborted: Vec<AbortedTxn>,
     /// Bytes of all batches.
     pub(super) size: u64,
+    /// Bytes of the old segments that have not come by; with [`Output::size`] at most `most`.
+    left: u64,
+    /// The largest that a segment may become: at least as large as the old ones together.
+    most: u64,
     /// Batches that are not written yet.
     pending: Vec<u8>,
     /// Bytes written: whole blocks.
@@ -41,7 +45,8 @@ pub(super) enum Finish {
 }
 
 impl Output {
-    pub(super) fn new(base: Offset, index_interval: u64) -> Output {
+    /// The segment of `left` bytes of old ones, which may become `most` bytes long.
+    pub(super) fn new(base: Offset, index_interval: u64, left: u64, most: u64) -> Output {
         Output {
             base,
             index: IndexBuilder::new(base, index_interval),
@@ -50,6 +55,8 @@ impl Output {
             oldest: None,
             aborted: Vec::new(),
             size: 0,
+            left,
+            most,
             pending: Vec::new(),
             written: 0,
             changed: false,
@@ -57,12 +64,20 @@ impl Output {
         }
     }
 
-    /// Takes a batch in at the end. False if its file would become longer than a segment can be.
-    pub(super) fn push(&mut self, batch: Batch<'_>) -> bool {
+    /// A batch of the old segments has come by, whatever becomes of it.
+    pub(super) fn comes_by(&mut self, batch: Batch<'_>) {
+        self.left = self.left.saturating_sub(batch.size() as u64);
+    }
+
+    /// Whether a batch fits even if everything that is left of the old segments stays.
+    pub(super) fn has_room_for(&self, batch: Batch<'_>) -> bool {
+        self.size + batch.size() as u64 + self.left <= self.most
+    }
+
+    /// Takes a batch in at the end.
+    pub(super) fn push(&mut self, batch: Batch<'_>) {
         let facts = facts_of(batch);
-        if self.size + facts.size > i32::MAX as u64 {
-            return false;
-        }
+        assert!(self.size + facts.size <= i32::MAX as u64, "positions have 31 bits");
         self.index.push(facts.last, FilePos::new(self.size), facts.size, facts.max_timestamp);
         self.largest.see(facts.max_timestamp, facts.last);
         self.oldest.get_or_insert(facts.max_timestamp);
@@ -71,7 +86,6 @@ impl Output {
         self.seal.batch(bytes, facts.size, first, last, facts.leader_epoch, facts.max_timestamp);
         self.pending.extend_from_slice(batch.bytes());
         self.size += facts.size;
-        true
     }
 
     /// Bytes that wait to be written.
@@ -107,14 +121,14 @@ mod tests {
 
     #[test]
     fn writes_are_whole_blocks_in_order_and_the_last_is_padded() {
-        let mut output = Output::new(Offset::ZERO, 4096);
+        let mut output = Output::new(Offset::ZERO, 4096, 40_000, i32::MAX as u64);
         let mut expected = Vec::new();
         for offset in 0..10 {
             let bytes = BatchBuilder::new()
                 .base_offset(Offset::new(offset))
                 .record(offset, Some(b"k"), Some(&[offset as u8; 3000]))
                 .build();
-            assert!(output.push(Batches::in_memory(&bytes).next().unwrap().unwrap()));
+            output.push(Batches::in_memory(&bytes).next().unwrap().unwrap());
             expected.extend_from_slice(&bytes);
         }
         let mut written = Vec::new();
@@ -129,5 +143,22 @@ mod tests {
         assert_eq!(written[..expected.len()], expected);
         assert!(written[expected.len()..].iter().all(|byte| *byte == 0));
         assert_eq!(output.index.offset_bytes().len() / 8, 4);
+    }
+
+    #[test]
+    fn a_batch_that_grew_has_room_only_beside_all_that_is_left() {
+        let bytes = |len| BatchBuilder::new().record(1, Some(b"k"), Some(&vec![7; len])).build();
+        let (old, grown) = (bytes(1000), bytes(1100));
+        let batch = |bytes| Batches::in_memory(bytes).next().unwrap().unwrap();
+        let all = 3 * old.len() as u64;
+        let mut output = Output::new(Offset::ZERO, 4096, all, all + 150);
+        let mut room = Vec::new();
+        for _ in 0..3 {
+            output.comes_by(batch(&old));
+            room.push(output.has_room_for(batch(&grown)));
+            output.push(batch(if room[room.len() - 1] { &grown } else { &old }));
+        }
+        assert_eq!(room, [true, false, false]);
+        assert!(output.size <= all + 150 && output.left == 0);
     }
 }

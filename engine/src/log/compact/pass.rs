@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::time::Duration;
 
-use highwater_base::{BLOCK, FilePos, Mono, Now, Offset, WallMs};
+use highwater_base::{BLOCK, FilePos, Mono, Mutant, Now, Offset, WallMs};
 use highwater_io::{Io, OpenHow, Prepared};
 
 use super::output::{Finish, Output};
@@ -13,6 +13,7 @@ use crate::layout::{FileKind, FileState};
 use crate::log::Log;
 use crate::log::flight::Purpose;
 use crate::log::script::{Script, Step, write_file};
+use crate::producers::Producers;
 use crate::segment::judge;
 
 /// See the module.
@@ -225,7 +226,11 @@ impl Log {
         let sources = running.group_sources();
         let base = sources.first().map_or(Offset::ZERO, |source| source.base);
         let space: u64 = sources.iter().map(|source| source.bytes).sum();
-        running.output = Some(Output::new(base, interval));
+        let most = match self.settings.mutant {
+            Mutant::CompactionMustShrink => space,
+            _ => i32::MAX as u64,
+        };
+        running.output = Some(Output::new(base, interval, space, most));
         self.compaction.cleaned = Some(base);
         let path = self.path_as(FileKind::Log, base, FileState::Cleaned);
         let direct = self.settings.direct;
@@ -330,7 +335,7 @@ impl Log {
         }
         if ended || !more {
             let next = running.cursor.source + 1;
-            if running.group.is_none() {
+            if running.group.is_none() && self.settings.mutant != Mutant::GapsStayDirty {
                 running.pass.mapped_to(source.end);
             }
             // A full map ends the mapping.
@@ -350,6 +355,11 @@ impl Log {
         let running = self.compaction.running.as_mut()?;
         let carry = std::mem::take(&mut running.cursor.carry);
         let keep_legacy = modified > running.legacy_horizon.get();
+        let nobody = Producers::new(0);
+        let producers = match mutant {
+            Mutant::CleanerForgetsProducers => &nobody,
+            _ => &self.producers,
+        };
         let mut used = 0;
         let mut more = true;
         while let Some(batch) = Batch::at(&carry, used).ok()? {
@@ -367,16 +377,22 @@ impl Log {
                 }
                 continue;
             }
-            let rewritten = running.pass.rewrite(batch, &self.producers, keep_legacy).ok()?;
+            let rewritten = running.pass.rewrite(batch, producers, keep_legacy).ok()?;
             let output = running.output.as_mut()?;
-            output.changed |= rewritten != Rewrite::Keep;
-            let fits = match rewritten {
-                Rewrite::Drop => true,
+            output.comes_by(batch);
+            match rewritten {
+                Rewrite::Drop => output.changed = true,
                 Rewrite::Keep => output.push(batch),
-                Rewrite::Replace(bytes) => output.push(Batch::at(&bytes, 0).ok()??),
-            };
-            if !fits {
-                return None;
+                Rewrite::Replace(bytes) => {
+                    let replaced = Batch::at(&bytes, 0).ok()??;
+                    let fits = output.has_room_for(replaced);
+                    if !fits && mutant == Mutant::CompactionMustShrink {
+                        return None;
+                    }
+                    output.changed |= fits;
+                    // What has grown too much, packed anew, stays as it is: that always fits.
+                    output.push(if fits { replaced } else { batch });
+                }
             }
             output.aborted.extend(running.pass.take_aborted());
         }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use highwater_base::{Now, Offset};
+use highwater_base::{Mutant, Now, Offset};
 
 use crate::layout::{FileKind, FileState};
 use crate::log::Log;
@@ -31,13 +31,14 @@ impl Log {
             // It compares two files of a segment, which must be of one: its end is waited for.
             return;
         }
-        let sync = || Step::SyncDir { path: self.dir.clone() };
+        let synced = self.settings.mutant != Mutant::SwapUnsynced;
+        let sync = || synced.then(|| Step::SyncDir { path: self.dir.clone() });
         let mut steps = Vec::new();
         for kind in BESIDE.into_iter().chain([FileKind::Log]) {
             let from = self.path_as(kind, base, FileState::Cleaned);
             steps.push(Step::RenameIfThere { from, to: self.path_as(kind, base, FileState::Swap) });
         }
-        steps.push(sync());
+        steps.extend(sync());
         // The newest first, so that a crash leaves old segments without a hole between them.
         let remove_at = now.mono.plus(Duration::from_millis(self.settings.file_delete_delay_ms));
         let mut going = Vec::new();
@@ -45,7 +46,7 @@ impl Log {
         for &source in sources.iter().rev() {
             let to = self.deleted_path(FileKind::Log, source);
             steps.push(Step::RenameIfThere { from: self.path(FileKind::Log, source), to: to.clone() });
-            steps.push(sync());
+            steps.extend(sync());
             going.push((source, FileKind::Log, to));
         }
         for &source in &sources {
@@ -61,14 +62,14 @@ impl Log {
                 going.push((source, kind, to));
             }
         }
-        steps.push(sync());
+        steps.extend(sync());
         // Batches first: an index beside batches that are still `.swap` could be the old one.
         for kinds in [&[FileKind::Log][..], &BESIDE] {
             for &kind in kinds {
                 let from = self.path_as(kind, base, FileState::Swap);
                 steps.push(Step::RenameIfThere { from, to: self.path(kind, base) });
             }
-            steps.push(sync());
+            steps.extend(sync());
         }
         for (source, kind, path) in going {
             let index = self.segment_index(source).expect("as planned");
