@@ -55,8 +55,8 @@ pub use engine::{
 };
 pub use error::{AppendError, Busy, LogFailure, OpenError, ReadError};
 pub use log::{
-    AbortedTransaction, Appended, Fetched, Log, LogEvent, Lookup, OpenHint, Origin, Read, ReadId, ScrubFacts,
-    TimestampOffset,
+    AbortedTransaction, Appended, Fetched, Isolation, Log, LogEvent, Lookup, OpenHint, Origin, Read, ReadId,
+    ScrubFacts, TimestampOffset,
 };
 pub use recovery::{Checkpoint, Finding, RecoveryReport, Verdict};
 pub use ticket::{Promise, Ticket};

@@ -11,10 +11,10 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, Thread};
 use std::time::Duration;
 
-use highwater_engine::batch::Batches;
+use highwater_engine::batch::{BatchBuilder, Batches, Marker};
 use highwater_engine::{
-    Durability, Engine, EngineConfig, EngineError, Follower, Limits, LogHandle, LogSettings, Mapping,
-    MemoryDisk, NewRecord, Notice, Offset, ReadError, WallMs,
+    Durability, Engine, EngineConfig, EngineError, Follower, Isolation, Limits, LogHandle, LogSettings,
+    Mapping, MemoryDisk, NewRecord, Notice, Offset, ProducerEpoch, ProducerId, ReadError, WallMs,
 };
 
 use scratch::Scratch;
@@ -171,6 +171,43 @@ fn a_follower_goes_on_where_it_left_off_waiting_polled_or_awaited() {
     log.truncate(Offset::new(1)).unwrap();
     let error = follower.wait().unwrap_err();
     assert!(matches!(error, EngineError::Read(ReadError::OutOfRange { .. })), "{error}");
+}
+
+#[test]
+fn readers_see_what_their_isolation_says_before_and_after_a_restart() {
+    let disk = MemoryDisk::new();
+    let config = || EngineConfig::at("data").in_memory(disk.clone());
+    let engine = Engine::open(config()).unwrap();
+    let log = engine.log("events").unwrap();
+    let (producer, epoch) = (ProducerId::new(7), ProducerEpoch::new(0));
+    let transactional = |sequence, text: &str| {
+        let batch = BatchBuilder::new().producer(producer, epoch, sequence).transactional();
+        batch.record(1_700_000_000_000, None, Some(text.as_bytes())).build()
+    };
+    append(&log, "before");
+    let all = log.isolated(Isolation::ReadUncommitted);
+    let (mut patient, mut eager) = (log.follower(Offset::ZERO), all.follower(Offset::ZERO));
+    log.append(transactional(0, "aborted")).unwrap();
+    append(&log, "beside");
+    assert_eq!(texts(patient.wait().unwrap()), ["before"]);
+    assert!(patient.poll().unwrap().is_empty(), "the transaction is open");
+    assert_eq!(texts(eager.wait().unwrap()), ["before", "aborted", "beside"]);
+    log.end_transaction(producer, epoch, Marker::Abort).unwrap();
+    assert_eq!(texts(patient.wait().unwrap()), ["beside"]);
+    log.append(transactional(1, "committed")).unwrap();
+    assert!(patient.poll().unwrap().is_empty(), "the next one is open");
+    log.end_transaction(producer, epoch, Marker::Commit).unwrap();
+    assert_eq!(texts(patient.wait().unwrap()), ["committed"]);
+    engine.close().unwrap();
+
+    let engine = Engine::open(config()).unwrap();
+    let log = engine.log("events").unwrap();
+    assert_eq!(texts(log.records(Offset::ZERO, 1 << 20).unwrap()), ["before", "beside", "committed"]);
+    // A read that meets nothing but what was aborted goes on.
+    assert_eq!(texts(log.records(Offset::new(1), 1).unwrap()), ["beside"]);
+    let all = log.isolated(Isolation::ReadUncommitted);
+    let every = ["before", "aborted", "beside", "committed"];
+    assert_eq!(texts(all.records(Offset::ZERO, 1 << 20).unwrap()), every);
 }
 
 #[test]

@@ -18,13 +18,16 @@ mod replicator;
 mod request;
 mod transport;
 
+/// How far a consumer may see, in the engine's words.
+pub use highwater_engine::Isolation;
+
 pub use authority::{Authority, Decision, LocalAuthority};
 pub use error::PartitionError;
 pub use node::Node;
 pub use partition::{Partition, PartitionSettings, assignment_of};
 pub use replicator::{InSync, Replicator};
 pub use request::{
-    Acks, Answer, Isolation, ListedOffset, OffsetTarget, Outcome, Outgoing, PartitionKey, ProduceDone,
-    ReadDone, ReadRequest, Reply,
+    Acks, Answer, ListedOffset, OffsetTarget, Outcome, Outgoing, PartitionKey, ProduceDone, ReadDone,
+    ReadRequest, Reply,
 };
 pub use transport::{Fetched, Transport};

@@ -1,7 +1,7 @@
 //! What a partition is asked, and what it answers.
 
 use highwater_base::{BrokerId, LeaderEpoch, Mono, Offset, PartitionIndex, Uuid, WallMs};
-use highwater_engine::{AbortedTransaction, ReadError};
+use highwater_engine::{AbortedTransaction, Isolation, ReadError};
 use highwater_io::Slice;
 use highwater_isr::{EpochEnd, FetchRequest, FollowerAnswer, IsrProposal};
 
@@ -37,19 +37,6 @@ impl Acks {
             _ => None,
         }
     }
-}
-
-/// How far a consumer may see.
-///
-/// ```
-/// assert_ne!(highwater_replication::Isolation::ReadCommitted, highwater_replication::Isolation::ReadUncommitted);
-/// ```
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Isolation {
-    /// To the high watermark.
-    ReadUncommitted,
-    /// To the last stable offset: no record of an open transaction, and the aborted ones are named.
-    ReadCommitted,
 }
 
 /// An answer that is here, or will come through [`crate::Partition::poll_answer`].

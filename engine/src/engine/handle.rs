@@ -3,14 +3,15 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use highwater_base::{Limits, Offset, WallMs};
+use highwater_base::{Limits, Offset, ProducerEpoch, ProducerId, WallMs};
 use highwater_runtime::{Clock, Sender};
 
 use super::gate::{Gate, Place};
 use super::records::pack;
-use super::shard::{Message, Reply, Request};
+use super::shard::{Message, Reply, Request, Wanted, Writer};
 use super::{EngineError, EngineMetrics, Follower, LogFacts, LogMetrics, NewRecord, StoredRecord};
-use crate::{Appended, Fetched, LogSettings, Ticket, TimestampOffset};
+use crate::batch::{Marker, marker_batch};
+use crate::{Appended, Fetched, Isolation, LogSettings, Ticket, TimestampOffset};
 
 /// A log of an [`Engine`](crate::Engine). Clone it freely; use it from any thread. Reads see what has been acknowledged,
 /// nothing more. Readers never wait for writers, nor writers for readers.
@@ -34,6 +35,7 @@ pub struct LogHandle {
     owner: u32,
     shard: Sender<Message>,
     ways: Arc<Ways>,
+    isolation: Isolation,
 }
 
 impl<T> Ticket<Result<T, EngineError>> {
@@ -71,12 +73,36 @@ impl Ways {
 
 impl LogHandle {
     pub(super) fn new(name: &str, owner: u32, shard: Sender<Message>, ways: Arc<Ways>) -> LogHandle {
-        LogHandle { name: name.into(), owner, shard, ways }
+        LogHandle { name: name.into(), owner, shard, ways, isolation: Isolation::default() }
     }
 
     /// The log's name.
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// The same log, whose reads and followers see what `isolation` says. Without transactions there is no difference.
+    /// Default: [`Isolation::ReadCommitted`], in which a transaction that nobody ends holds readers back.
+    ///
+    /// ```
+    /// use highwater_engine::batch::{BatchBuilder, Marker};
+    /// use highwater_engine::{Engine, EngineConfig, Isolation, MemoryDisk, Offset, ProducerEpoch, ProducerId};
+    /// let engine = Engine::open(EngineConfig::at("data").in_memory(MemoryDisk::new()))?;
+    /// let log = engine.log("events")?;
+    /// let (producer, epoch) = (ProducerId::new(7), ProducerEpoch::new(0));
+    /// let batch = BatchBuilder::new().producer(producer, epoch, 0).transactional().record(1, None, Some(b"v"));
+    /// log.append(batch.build())?;
+    /// let all = log.isolated(Isolation::ReadUncommitted);
+    /// let seen = || Ok::<_, highwater_engine::EngineError>(
+    ///     [&log, &all].map(|log| log.records(Offset::ZERO, 1 << 20).map(|records| records.len())));
+    /// assert_eq!(seen()?.map(Result::unwrap), [0, 1]); // it is open
+    /// log.end_transaction(producer, epoch, Marker::Abort)?;
+    /// assert_eq!(seen()?.map(Result::unwrap), [0, 1]); // it was aborted
+    /// # Ok::<(), highwater_engine::EngineError>(())
+    /// ```
+    #[must_use]
+    pub fn isolated(&self, isolation: Isolation) -> LogHandle {
+        LogHandle { isolation, ..self.clone() }
     }
 
     /// Appends these records as one batch, all or none, and waits like [`LogHandle::append`]. Records without a
@@ -117,16 +143,32 @@ impl LogHandle {
     /// [`Limits::request_bytes`] of appends, or a quarter of [`Limits::mailbox`], are in flight in this engine.
     pub fn start_append(&self, batch: Vec<u8>) -> Ticket<Result<Appended, EngineError>> {
         let place = self.ways.writers.enter(batch.len());
-        self.ask(place, |reply| Request::Append { batch, reply })
+        self.ask(place, |reply| Request::Append { batch, from: Writer::Client, reply })
     }
 
     /// Like [`LogHandle::start_append`], but where that would wait, the batch comes back: for tasks, which must not
     /// block. Try again when an append in flight has been answered.
     pub fn try_append(&self, batch: Vec<u8>) -> Result<Ticket<Result<Appended, EngineError>>, Vec<u8>> {
         match self.ways.writers.try_enter(batch.len()) {
-            Some(place) => Ok(self.ask(place, |reply| Request::Append { batch, reply })),
+            Some(place) => {
+                Ok(self.ask(place, |reply| Request::Append { batch, from: Writer::Client, reply }))
+            }
             None => Err(batch),
         }
+    }
+
+    /// Ends the open transaction of a producer whose batches were built with
+    /// [`BatchBuilder::transactional`](crate::batch::BatchBuilder::transactional), by a marker, and waits like
+    /// [`LogHandle::append`]. An older epoch than the producer's is refused; a newer one fences it.
+    pub fn end_transaction(
+        &self,
+        producer: ProducerId,
+        epoch: ProducerEpoch,
+        how: Marker,
+    ) -> Result<Appended, EngineError> {
+        let batch = marker_batch(how, producer, epoch, 0, self.ways.clock.now().wall);
+        let place = self.ways.writers.enter(batch.len());
+        self.ask(place, |reply| Request::Append { batch, from: Writer::Coordinator, reply }).result()
     }
 
     /// Reads whole batches from the one that holds `from`: about `max_bytes`, at least one batch if there is one. The
@@ -137,19 +179,30 @@ impl LogHandle {
 
     /// Like [`LogHandle::read`], without waiting for the disk.
     pub fn start_read(&self, from: Offset, max_bytes: usize) -> Ticket<Result<Fetched, EngineError>> {
-        self.ask(self.ways.readers.enter(0), |reply| Request::Read { from, max_bytes, reply })
+        let wanted = Wanted { from, max_bytes, isolation: self.isolation };
+        self.ask(self.ways.readers.enter(0), |reply| Request::Read { wanted, reply })
     }
 
-    /// The records at and after `from`: about `max_bytes` of batches, at least one batch if there is one.
+    /// The records at and after `from`: about `max_bytes` of batches; none only if there is nothing more to see.
     pub fn records(&self, from: Offset, max_bytes: usize) -> Result<Vec<StoredRecord>, EngineError> {
-        self.read(from, max_bytes)?.records(from).map_err(EngineError::Records)
+        let mut at = from;
+        loop {
+            let fetched = self.read(at, max_bytes)?;
+            let records = fetched.records(from).map_err(EngineError::Records)?;
+            // Batches with nothing to see are passed over: markers, what was aborted, what compaction emptied.
+            if !records.is_empty() || fetched.next <= at {
+                return Ok(records);
+            }
+            at = fetched.next;
+        }
     }
 
     /// Follows the tail: like [`LogHandle::start_read`], but the ticket is answered only when there is something at
     /// `from`. The reader asks again when it has done its work, so a slow one is never flooded. At most
     /// [`Limits::parked`] may wait at once; a ticket that is dropped waits no more.
     pub fn follow(&self, from: Offset, max_bytes: usize) -> Ticket<Result<Fetched, EngineError>> {
-        self.ask(self.ways.readers.enter(0), |reply| Request::Follow { from, max_bytes, reply })
+        let wanted = Wanted { from, max_bytes, isolation: self.isolation };
+        self.ask(self.ways.readers.enter(0), |reply| Request::Follow { wanted, reply })
     }
 
     /// A reader that begins at `from` and goes on where it left off.

@@ -1,5 +1,7 @@
 //! Records as an embedder writes and reads them: owned, one value each.
 
+use std::collections::BTreeSet;
+
 use highwater_base::{Limits, Offset, WallMs};
 
 use crate::Fetched;
@@ -115,13 +117,30 @@ impl StoredRecord {
 
 impl Fetched {
     /// The records at or after `from` (a first batch may begin before it), owned. Markers of transactions are left
-    /// out; records of aborted ones are not. Fails on a codec that is not compiled in, and on batches that an
+    /// out, and so are the records of those that [`Fetched::aborted`] names. Fails on a codec that is not compiled in, and on batches that an
     /// embedder appended with [`RecordCheck::Header`](crate::RecordCheck) and that hold something else.
     pub fn records(&self, from: Offset) -> Result<Vec<StoredRecord>, BatchError> {
         let bytes = self.to_vec();
         let mut records = Vec::new();
+        let mut ahead = self.aborted.clone();
+        ahead.sort_unstable_by_key(|aborted| std::cmp::Reverse(aborted.first));
+        let mut aborting = BTreeSet::new();
         for batch in Batches::in_memory(&bytes) {
-            unpack(batch.map_err(BatchError::Frame)?, from, &mut records)?;
+            let batch = batch.map_err(BatchError::Frame)?;
+            // As Kafka's consumers do it: a transaction is aborted from its first record to its marker.
+            while let Some(aborted) = ahead.pop_if(|aborted| aborted.first <= batch.last_offset()) {
+                aborting.insert(aborted.producer);
+            }
+            if let Some(header) = batch.header() {
+                if header.attributes().is_control() {
+                    aborting.remove(&header.producer_id());
+                    continue;
+                }
+                if header.attributes().is_transactional() && aborting.contains(&header.producer_id()) {
+                    continue;
+                }
+            }
+            unpack(batch, from, &mut records)?;
         }
         Ok(records)
     }
@@ -129,9 +148,6 @@ impl Fetched {
 
 fn unpack(batch: Batch<'_>, from: Offset, records: &mut Vec<StoredRecord>) -> Result<(), BatchError> {
     let Some(header) = batch.header() else { return Err(BatchError::Magic { found: batch.magic() }) };
-    if header.attributes().is_control() {
-        return Ok(());
-    }
     let mut stream = RecordStream::new(batch.bytes(), Limits::PRODUCTION.decompressed_bytes)?;
     while let Some(record) = stream.next()? {
         let offset = record.offset(header);

@@ -7,12 +7,12 @@ use highwater_base::{LeaderEpoch, Mono, Now, Offset};
 use highwater_io::Io;
 
 use super::notice::Listener;
-use super::shard::{LogEnd, Reply, Request};
+use super::shard::{LogEnd, Reply, Request, Wanted, Writer};
 use super::{EngineError, LogFacts, LogMetrics, Notice};
 use crate::ticket::Promise;
 use crate::{
-    AppendError, Appended, Busy, CleanerSettings, Fetched, Log, LogEvent, LogFailure, Lookup, Origin, Read,
-    ReadError, ReadId, TimestampOffset,
+    AppendError, Appended, Busy, CleanerSettings, Fetched, Isolation, Log, LogEvent, LogFailure, Lookup,
+    Origin, Read, ReadError, ReadId, TimestampOffset,
 };
 
 /// One log and who waits for it.
@@ -22,14 +22,15 @@ pub(super) struct Served {
     log: Log,
     creating: Option<Promise<Result<u32, EngineError>>>,
     /// Appends that found too much staged, in order.
-    held: VecDeque<(Vec<u8>, Reply<Appended>)>,
+    held: VecDeque<Held>,
     /// Appends that wait for their acknowledgement, in the order of their ends.
     unacknowledged: VecDeque<Unacknowledged>,
     syncing: VecDeque<(Offset, Reply<Offset>)>,
-    reads: BTreeMap<ReadId, Reply<Fetched>>,
+    reads: BTreeMap<ReadId, (Wanted, Reply<Fetched>)>,
     lookups: BTreeMap<ReadId, Reply<Option<TimestampOffset>>>,
-    /// Readers at the tail, by the offset that they wait for; at most [`Limits::parked`](highwater_base::Limits).
-    followers: BTreeMap<Offset, Vec<(usize, Reply<Fetched>)>>,
+    /// Readers at the tail, by how far they see and the offset that they wait for; at most
+    /// [`Limits::parked`](highwater_base::Limits).
+    followers: BTreeMap<(Isolation, Offset), Vec<Following>>,
     waiting_readers: usize,
     cutting: VecDeque<Reply<Offset>>,
     compacting: Vec<Reply<Offset>>,
@@ -46,6 +47,21 @@ pub(super) struct Served {
     metrics: LogMetrics,
 }
 
+/// A reader at the tail.
+#[derive(Debug)]
+struct Following {
+    wanted: Wanted,
+    reply: Reply<Fetched>,
+}
+
+/// An append that found too much staged.
+#[derive(Debug)]
+struct Held {
+    batch: Vec<u8>,
+    from: Writer,
+    reply: Reply<Appended>,
+}
+
 /// An append that waits for its acknowledgement.
 #[derive(Debug)]
 struct Unacknowledged {
@@ -56,7 +72,9 @@ struct Unacknowledged {
 
 impl Served {
     /// A log that is open.
-    pub(super) fn opened(name: String, log: Log, listener: Listener) -> Served {
+    pub(super) fn opened(name: String, mut log: Log, listener: Listener) -> Served {
+        // All that is there was acknowledged, or is no different from it.
+        log.set_high_watermark(log.acknowledged_end());
         Served {
             told: log.acknowledged_end(),
             durable_start: log.log_start(),
@@ -137,9 +155,9 @@ impl Served {
 
     pub(super) fn take_request(&mut self, now: Now, request: Request, cleaner: &CleanerSettings) {
         match request {
-            Request::Append { batch, reply } => self.append(now, batch, reply),
-            Request::Read { from, max_bytes, reply } => self.read(now, from, max_bytes, reply),
-            Request::Follow { from, max_bytes, reply } => self.follow(now, from, max_bytes, reply),
+            Request::Append { batch, from, reply } => self.append(now, Held { batch, from, reply }),
+            Request::Read { wanted, reply } => self.read(now, wanted, reply),
+            Request::Follow { wanted, reply } => self.follow(now, wanted, reply),
             Request::FindTime { at, reply } => match self.log.lookup_time(now, at) {
                 Ok(Lookup::Ready(found)) => reply.answer(Ok(found)),
                 Ok(Lookup::Pending(id)) => {
@@ -200,33 +218,32 @@ impl Served {
         }
     }
 
-    fn append(&mut self, now: Now, batch: Vec<u8>, reply: Reply<Appended>) {
-        if !self.held.is_empty() {
-            self.held.push_back((batch, reply));
-            return;
-        }
-        if let Some((batch, reply)) = self.try_append(now, batch, reply) {
-            self.held.push_back((batch, reply));
-        }
+    fn append(&mut self, now: Now, append: Held) {
+        let held = match self.held.is_empty() {
+            true => self.try_append(now, append),
+            false => Some(append),
+        };
+        self.held.extend(held);
     }
 
     /// Appends, or gives the batch back if too much waits for the disk or the log is being made or cut.
-    fn try_append(
-        &mut self,
-        now: Now,
-        batch: Vec<u8>,
-        reply: Reply<Appended>,
-    ) -> Option<(Vec<u8>, Reply<Appended>)> {
-        match self.log.append(now, &batch, Origin::Client { leader_epoch: LeaderEpoch::ZERO }) {
+    fn try_append(&mut self, now: Now, append: Held) -> Option<Held> {
+        let leader_epoch = LeaderEpoch::ZERO;
+        let origin = match append.from {
+            Writer::Client => Origin::Client { leader_epoch },
+            Writer::Coordinator => Origin::Coordinator { leader_epoch },
+        };
+        match self.log.append(now, &append.batch, origin) {
             Ok(appended) => {
-                self.unacknowledged.push_back(Unacknowledged { appended, bytes: batch.len(), reply });
+                let (bytes, reply) = (append.batch.len(), append.reply);
+                self.unacknowledged.push_back(Unacknowledged { appended, bytes, reply });
             }
             Err(AppendError::Backpressure { .. } | AppendError::Busy(Busy::Creating | Busy::Truncating)) => {
-                return Some((batch, reply));
+                return Some(append);
             }
             Err(error) => {
                 self.metrics.refused_batches += 1;
-                reply.answer(Err(error.into()));
+                append.reply.answer(Err(error.into()));
             }
         }
         None
@@ -234,10 +251,10 @@ impl Served {
 
     /// Reads, or waits at the tail without keeping a place in the mailbox: readers that sleep must not keep
     /// others out.
-    fn follow(&mut self, now: Now, from: Offset, max_bytes: usize, reply: Reply<Fetched>) {
-        let nothing_yet = from >= self.log.acknowledged_end() && from <= self.log.log_end();
+    fn follow(&mut self, now: Now, wanted: Wanted, reply: Reply<Fetched>) {
+        let nothing_yet = wanted.from >= self.bound(wanted.isolation) && wanted.from <= self.log.log_end();
         if !nothing_yet || self.log.failure().is_some() {
-            return self.read(now, from, max_bytes, reply);
+            return self.read(now, wanted, reply);
         }
         if self.waiting_readers >= self.log.settings().limits.parked {
             self.forget_unwanted();
@@ -246,31 +263,46 @@ impl Served {
             return reply.answer(Err(EngineError::Overloaded));
         }
         self.waiting_readers += 1;
-        self.followers.entry(from).or_default().push((max_bytes, reply.leaving()));
+        let place = (wanted.isolation, wanted.from);
+        self.followers.entry(place).or_default().push(Following { wanted, reply: reply.leaving() });
     }
 
     /// Drops the readers whose tickets were dropped.
     fn forget_unwanted(&mut self) {
         self.followers.retain(|_, waiting| {
-            waiting.retain(|(_, reply)| reply.is_wanted());
+            waiting.retain(|following| following.reply.is_wanted());
             !waiting.is_empty()
         });
         self.waiting_readers = self.followers.values().map(Vec::len).sum();
     }
 
-    fn read(&mut self, now: Now, from: Offset, max_bytes: usize, reply: Reply<Fetched>) {
-        match self.log.read(now, from, self.log.acknowledged_end(), max_bytes) {
-            Ok(Read::Ready(fetched)) => self.answer_read(reply, Ok(fetched)),
-            Ok(Read::Pending(id)) => {
-                self.reads.insert(id, reply);
-            }
-            Err(error) => self.answer_read(reply, Err(error)),
+    /// How far readers see.
+    fn bound(&self, isolation: Isolation) -> Offset {
+        let acknowledged = self.log.acknowledged_end();
+        match isolation {
+            Isolation::ReadUncommitted => acknowledged,
+            Isolation::ReadCommitted => self.log.last_stable_offset().min(acknowledged),
         }
     }
 
-    fn answer_read(&mut self, reply: Reply<Fetched>, result: Result<Fetched, ReadError>) {
+    fn read(&mut self, now: Now, wanted: Wanted, reply: Reply<Fetched>) {
+        match self.log.read(now, wanted.from, self.bound(wanted.isolation), wanted.max_bytes) {
+            Ok(Read::Ready(fetched)) => self.answer_read(wanted, reply, Ok(fetched)),
+            Ok(Read::Pending(id)) => {
+                self.reads.insert(id, (wanted, reply));
+            }
+            Err(error) => self.answer_read(wanted, reply, Err(error)),
+        }
+    }
+
+    fn answer_read(&mut self, wanted: Wanted, reply: Reply<Fetched>, mut result: Result<Fetched, ReadError>) {
         self.metrics.reads += 1;
-        self.metrics.read_bytes += result.as_ref().map_or(0, |fetched| fetched.len() as u64);
+        if let Ok(fetched) = &mut result {
+            self.metrics.read_bytes += fetched.len() as u64;
+            if wanted.isolation == Isolation::ReadCommitted {
+                fetched.aborted = self.log.aborted_in(wanted.from, fetched.next);
+            }
+        }
         reply.answer(result.map_err(EngineError::from));
     }
 
@@ -300,8 +332,8 @@ impl Served {
                 }
             }
             LogEvent::ReadDone { id, result } => {
-                if let Some(reply) = self.reads.remove(&id) {
-                    self.answer_read(reply, result);
+                if let Some((wanted, reply)) = self.reads.remove(&id) {
+                    self.answer_read(wanted, reply, result);
                 }
             }
             LogEvent::LookupDone { id, result } => {
@@ -317,7 +349,8 @@ impl Served {
                 for reply in self.cutting.drain(..) {
                     reply.answer(Ok(log_end));
                 }
-                let beyond = self.followers.split_off(&log_end.plus(1));
+                let beyond = self.followers.extract_if(.., |(_, from), _| *from > log_end);
+                let beyond = beyond.flat_map(|(_, waiting)| waiting).collect();
                 self.wake(now, beyond);
             }
             // `ends_moved` looks at the ends themselves, after all events.
@@ -361,7 +394,7 @@ impl Served {
         if let Some(reply) = self.creating.take() {
             reply.fulfil(Err(append()));
         }
-        let held = self.held.drain(..).map(|(_, reply)| reply);
+        let held = self.held.drain(..).map(|held| held.reply);
         for reply in self.unacknowledged.drain(..).map(|waiting| waiting.reply).chain(held) {
             reply.answer(Err(append()));
         }
@@ -369,8 +402,8 @@ impl Served {
         for reply in syncing.chain(self.cutting.drain(..)).chain(self.compacting.drain(..)) {
             reply.answer(Err(append()));
         }
-        for (_, reply) in std::mem::take(&mut self.followers).into_values().flatten() {
-            reply.answer(Err(EngineError::Read(ReadError::Failed(failure.clone()))));
+        for waiting in std::mem::take(&mut self.followers).into_values().flatten() {
+            waiting.reply.answer(Err(EngineError::Read(ReadError::Failed(failure.clone()))));
         }
         self.waiting_readers = 0;
         self.closed = true;
@@ -401,27 +434,30 @@ impl Served {
                 reply.answer(Ok(synced));
             }
         }
-        let still_waiting = self.followers.split_off(&acknowledged);
-        let ready = std::mem::replace(&mut self.followers, still_waiting);
-        self.wake(now, ready);
+        for isolation in [Isolation::ReadUncommitted, Isolation::ReadCommitted] {
+            let reached = (isolation, Offset::ZERO)..(isolation, self.bound(isolation));
+            if reached.start < reached.end {
+                let ready = self.followers.extract_if(reached, |_, _| true);
+                let ready = ready.flat_map(|(_, waiting)| waiting).collect();
+                self.wake(now, ready);
+            }
+        }
         self.retry_held(now) || self.log.needs_step()
     }
 
     /// Reads for those who waited at the tail.
-    fn wake(&mut self, now: Now, ready: BTreeMap<Offset, Vec<(usize, Reply<Fetched>)>>) {
-        for (from, waiting) in ready {
-            self.waiting_readers -= waiting.len();
-            for (max_bytes, reply) in waiting {
-                self.read(now, from, max_bytes, reply);
-            }
+    fn wake(&mut self, now: Now, ready: Vec<Following>) {
+        self.waiting_readers -= ready.len();
+        for Following { wanted, reply } in ready {
+            self.read(now, wanted, reply);
         }
     }
 
     /// Appends what was held back, as far as it goes now; says whether that was anything.
     fn retry_held(&mut self, now: Now) -> bool {
         let held = self.held.len();
-        while let Some((batch, reply)) = self.held.pop_front() {
-            if let Some(back) = self.try_append(now, batch, reply) {
+        while let Some(held) = self.held.pop_front() {
+            if let Some(back) = self.try_append(now, held) {
                 self.held.push_front(back);
                 break;
             }

@@ -12,7 +12,8 @@ use super::served::Served;
 use super::{EngineError, EngineMetrics, LogFacts, LogMetrics};
 use crate::ticket::Promise;
 use crate::{
-    Appended, Cleaner, CleanerSettings, Fetched, Log, LogSettings, OpenHint, RecoveryReport, TimestampOffset,
+    Appended, Cleaner, CleanerSettings, Fetched, Isolation, Log, LogSettings, OpenHint, RecoveryReport,
+    TimestampOffset,
 };
 
 /// What a shard is to open before it serves.
@@ -100,12 +101,28 @@ pub(super) enum Message {
     },
 }
 
+/// Whose batch it is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Writer {
+    Client,
+    /// It ends transactions.
+    Coordinator,
+}
+
+/// What is to be read.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Wanted {
+    pub(super) from: Offset,
+    pub(super) max_bytes: usize,
+    pub(super) isolation: Isolation,
+}
+
 /// What is asked of one log.
 #[derive(Debug)]
 pub(super) enum Request {
-    Append { batch: Vec<u8>, reply: Reply<Appended> },
-    Read { from: Offset, max_bytes: usize, reply: Reply<Fetched> },
-    Follow { from: Offset, max_bytes: usize, reply: Reply<Fetched> },
+    Append { batch: Vec<u8>, from: Writer, reply: Reply<Appended> },
+    Read { wanted: Wanted, reply: Reply<Fetched> },
+    Follow { wanted: Wanted, reply: Reply<Fetched> },
     FindTime { at: WallMs, reply: Reply<Option<TimestampOffset>> },
     Sync { reply: Reply<Offset> },
     Truncate { to: Offset, reply: Reply<Offset> },

@@ -25,12 +25,15 @@ pub struct Fetched {
     pub data: Vec<Slice>,
     /// The offset after the last batch: where to read on.
     pub next: Offset,
+    /// Aborted transactions that may have records here, for [`Fetched::records`] to leave out: filled by reads of a
+    /// [`LogHandle`](crate::LogHandle) under [`Isolation::ReadCommitted`], empty otherwise.
+    pub aborted: Vec<AbortedTransaction>,
 }
 
 impl Fetched {
     /// Nothing; read on at `next`.
     pub fn empty(next: Offset) -> Fetched {
-        Fetched { data: Vec::new(), next }
+        Fetched { data: Vec::new(), next, aborted: Vec::new() }
     }
 
     /// How many bytes in all.
@@ -97,6 +100,20 @@ pub enum Lookup {
     Ready(Option<TimestampOffset>),
     /// From the disk: [`crate::LogEvent::LookupDone`] follows.
     Pending(ReadId),
+}
+
+/// How far a reader sees, and what. Kafka's `isolation.level`.
+///
+/// ```
+/// assert_eq!(highwater_engine::Isolation::default(), highwater_engine::Isolation::ReadCommitted);
+/// ```
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
+pub enum Isolation {
+    /// Everything that was acknowledged, aborted or not, up to the high watermark.
+    ReadUncommitted,
+    /// Up to the last stable offset: no record of an open transaction, and the aborted ones are named, or left out.
+    #[default]
+    ReadCommitted,
 }
 
 /// An aborted transaction, as consumers with `read_committed` are told.

@@ -34,7 +34,7 @@ mod write;
 
 pub use appended::{Appended, Origin};
 pub use event::LogEvent;
-pub use fetched::{AbortedTransaction, Fetched, Lookup, Read, ReadId, TimestampOffset};
+pub use fetched::{AbortedTransaction, Fetched, Isolation, Lookup, Read, ReadId, TimestampOffset};
 pub use open::OpenHint;
 pub use scrub::ScrubFacts;
 

@@ -124,7 +124,7 @@ impl Log {
             stop = stop.plus(size);
             next = last.plus(1);
         }
-        Some(Fetched { data: self.tail.slices(start, stop), next })
+        Some(Fetched { data: self.tail.slices(start, stop), ..Fetched::empty(next) })
     }
 
     /// Size and last offset of the batch at `at`, which is in memory.
@@ -466,7 +466,7 @@ impl Log {
             let size = self.segment_index(base).map_or(0, |index| self.segments[index].size);
             taken.end = taken.end.min(size.saturating_sub(taken.start)).max(taken.start);
             let data = self.readers.slots[slot].as_ref().and_then(|r| r.slices(taken.start, taken.end));
-            let result = Ok(Fetched { data: data.unwrap_or_default(), next: taken.next });
+            let result = Ok(Fetched { data: data.unwrap_or_default(), ..Fetched::empty(taken.next) });
             self.events.push_back(LogEvent::ReadDone { id, result });
             return true;
         }
@@ -483,7 +483,8 @@ impl Log {
         reader.expected = Some(taken.next);
         reader.need = 0;
         reader.forget_before();
-        self.events.push_back(LogEvent::ReadDone { id, result: Ok(Fetched { data, next: taken.next }) });
+        self.events
+            .push_back(LogEvent::ReadDone { id, result: Ok(Fetched { data, ..Fetched::empty(taken.next) }) });
         true
     }
 
