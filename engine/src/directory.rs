@@ -126,6 +126,7 @@ impl DataDirectory {
             recovery_point: self.recovery_points.offsets.get(partition).copied(),
             cleaned_to: self.cleaner_offsets.offsets.get(partition).copied(),
             topic_id: None,
+            stale: false,
         }
     }
 

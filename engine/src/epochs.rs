@@ -229,7 +229,7 @@ mod tests {
     #[test]
     fn damaged_text_is_refused_with_its_line() {
         for (text, line) in [
-            ("", 1),
+            ("\n", 1),
             ("1\n0\n", 1),
             ("0\nx\n", 2),
             ("0\n2\n1 0\n", 4),

@@ -56,7 +56,7 @@ P
       done
       [ -e "$data/meta.properties" ] || kafka_tool kafka.tools.StorageTool format -t 4L6g3nShT-eMCtK--X86sw \
         -c "$properties" > "$log" 2>&1 || { cat "$log" >&2; return 1; }
-      java ${HEAP:--Xms1g -Xmx1g -XX:+UseG1GC} "-Dlog4j2.configurationFile=$here/java/log4j2.xml" \
+      java ${HEAP:--Xms1g -Xmx1g -XX:+UseG1GC} "-Dlog4j2.configurationFile=$here/java/${KAFKA_LOG:-log4j2.xml}" \
         -cp "$CLIENTS/kafka/lib/*" kafka.Kafka "$properties" >> "$log" 2>&1 &
       broker_pid=$! ;;
     *)

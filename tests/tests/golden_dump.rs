@@ -3,76 +3,11 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, Weak};
 
 use highwater_base::{Offset, Prng};
 use highwater_inspect::{DumpOptions, DumpSummary, dump, verify, verify_deep};
+use highwater_tests::golden::{Golden, expected, parsed};
 use serde_json::Value;
-
-/// The recorded directories, unpacked; removed when dropped.
-struct Golden {
-    dir: PathBuf,
-}
-
-/// The one that tests which change nothing share while any of them runs.
-static SHARED: Mutex<Weak<Golden>> = Mutex::new(Weak::new());
-
-/// Tells directories apart.
-static UNPACKED: AtomicU32 = AtomicU32::new(0);
-
-impl Golden {
-    fn shared() -> Arc<Golden> {
-        let mut shared = SHARED.lock().expect("unpacking does not fail");
-        shared.upgrade().unwrap_or_else(|| {
-            let golden = Arc::new(Golden::unpack("shared"));
-            *shared = Arc::downgrade(&golden);
-            golden
-        })
-    }
-
-    fn unpack(test: &str) -> Golden {
-        let number = UNPACKED.fetch_add(1, Ordering::Relaxed);
-        let dir =
-            std::env::temp_dir().join(format!("highwater-golden-{test}-{}-{number}", std::process::id()));
-        for (name, bytes) in highwater_tests::golden::files() {
-            let path = dir.join(name);
-            std::fs::create_dir_all(path.parent().expect("inside the directory")).expect("a directory");
-            std::fs::write(path, bytes).expect("a file");
-        }
-        Golden { dir }
-    }
-
-    /// Each log directory, and where what is expected of it stands.
-    fn log_directories(&self) -> Vec<(PathBuf, PathBuf)> {
-        let sets = std::fs::read_to_string(self.dir.join("sets.json")).expect("sets.json");
-        let sets: Vec<Value> = serde_json::from_str(&sets).expect("JSON");
-        let path = |set: &Value, name: &str| self.dir.join(set[name].as_str().expect("a path"));
-        sets.iter().map(|set| (path(set, "logdir"), path(set, "expected"))).collect()
-    }
-
-    /// Each partition's directory, and the lines expected of it.
-    fn partitions(&self) -> Vec<(PathBuf, PathBuf)> {
-        let mut partitions = Vec::new();
-        for (directory, expected) in self.log_directories() {
-            for entry in std::fs::read_dir(&expected).expect("a directory") {
-                let name = entry.expect("an entry").file_name().into_string().expect("UTF-8");
-                let name = name.strip_suffix(".jsonl").expect("JSON lines");
-                if name != "logdir" {
-                    partitions.push((directory.join(name), expected.join(format!("{name}.jsonl"))));
-                }
-            }
-        }
-        partitions.sort();
-        partitions
-    }
-}
-
-impl Drop for Golden {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.dir);
-    }
-}
 
 const ALL: DumpOptions =
     DumpOptions { json: true, records: true, offsets: None, decompressed_bytes: 1 << 30 };
@@ -81,14 +16,6 @@ fn dumped(path: &Path, options: &DumpOptions) -> (Vec<Value>, DumpSummary) {
     let mut out = Vec::new();
     let summary = dump(&mut out, options, path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
     (parsed(&String::from_utf8(out).expect("UTF-8")), summary)
-}
-
-fn parsed(text: &str) -> Vec<Value> {
-    text.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|e| panic!("{e}: {line}"))).collect()
-}
-
-fn expected(path: &Path) -> Vec<Value> {
-    parsed(&std::fs::read_to_string(path).expect("recorded lines"))
 }
 
 /// Compares line by line; of `stopped_by` only whether it is null.
@@ -138,7 +65,7 @@ fn subdirectories(directory: &Path) -> usize {
 #[test]
 fn single_files_are_printed_as_within_their_partition() {
     let golden = Golden::shared();
-    let partition = golden.dir.join("clean/node1/txn-gzip-0");
+    let partition = golden.dir().join("clean/node1/txn-gzip-0");
     let (whole, _) = dumped(&partition, &ALL);
     for entry in std::fs::read_dir(&partition).expect("a directory") {
         let path = entry.expect("an entry").path();
@@ -152,7 +79,7 @@ fn single_files_are_printed_as_within_their_partition() {
 #[test]
 fn a_range_of_offsets_limits_batches_records_and_entries() {
     let golden = Golden::shared();
-    let partition = golden.dir.join("clean/node1/txn-gzip-0");
+    let partition = golden.dir().join("clean/node1/txn-gzip-0");
     let options = DumpOptions { offsets: Some(Offset::new(10)..Offset::new(20)), ..ALL };
     let (found, _) = dumped(&partition, &options);
     let offsets: Vec<i64> = found

@@ -32,6 +32,9 @@ pub struct OpenHint {
     pub cleaned_to: Option<Offset>,
     /// The topic's id; a directory with another one is refused.
     pub topic_id: Option<Uuid>,
+    /// Somebody else (Apache Kafka) has written the log since it was last open here: our checkpoint and our seals are
+    /// void, and are removed before anything else.
+    pub stale: bool,
 }
 
 /// A segment's file as it was found.
@@ -66,9 +69,14 @@ impl Log {
         {
             return Err(OpenError::TopicId { dir: dir.to_path_buf(), expected, found });
         }
+        if hint.stale {
+            remove_void(io, dir, &mut found, &mut report)?;
+        }
         settle_names(io, dir, &mut found, &settings, &mut report)?;
         let epochs = match found.epochs {
+            // Kafka makes it empty: beside records that says nothing.
             true => read_file(io, &dir.join(LEADER_EPOCHS))?
+                .filter(|bytes| !bytes.is_empty())
                 .and_then(|bytes| EpochCache::decode(&String::from_utf8_lossy(&bytes)).ok()),
             false => None,
         };
@@ -269,6 +277,32 @@ fn read_topic_id(io: &mut dyn Park, dir: &Path, found: &Triage) -> Result<Option
         Ok(id) => Ok(Some(id)),
         Err(error) => Err(OpenError::Unreadable { file, why: error.to_string() }),
     }
+}
+
+/// Removes what we said of a log that somebody else has written since. A compacted segment can have the name, and the
+/// modification time, of the one that a seal is of.
+fn remove_void(
+    io: &mut dyn Park,
+    dir: &Path,
+    found: &mut Triage,
+    report: &mut RecoveryReport,
+) -> Result<(), OpenError> {
+    let seals = found.files.iter().filter(|(_, kind)| *kind == FileKind::Seal);
+    let mut void: Vec<PathBuf> =
+        seals.map(|(base, kind)| dir.join(FileName::live(*kind, *base).to_string())).collect();
+    found.files.retain(|(_, kind)| *kind != FileKind::Seal);
+    if std::mem::take(&mut found.checkpoint) {
+        void.push(dir.join(CHECKPOINT));
+    }
+    if void.is_empty() {
+        return Ok(());
+    }
+    let mut steps: Vec<Step> = void.iter().map(|path| Step::Remove { path: path.clone() }).collect();
+    steps.push(Step::SyncDir { path: dir.to_path_buf() });
+    run(io, steps)?;
+    report.removed.append(&mut void);
+    report.changed = true;
+    Ok(())
 }
 
 /// Finishes what an interrupted replacement began, and removes what does not belong.

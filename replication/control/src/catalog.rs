@@ -7,12 +7,13 @@
 //! |---|---|---|
 //! | 0 | 8 | magic, `HWCATLOG` |
 //! | 8 | 2 | version, 1 |
-//! | 10 | 2 | zero |
+//! | 10 | 2 | flags: 1 the metadata are borrowed from Apache Kafka, else 0 |
 //! | 12 | 8 | length of the body |
 //! | 20 | 4 | CRC-32 (IEEE) of bytes 0 to 19 and the body |
 //! | 24 | | the body |
 //!
-//! The body: cluster id; version `u64`; next producer id `i64`; brokers; dynamic broker settings; topics. A list
+//! The body: cluster id; version `u64`; next producer id `i64`; brokers; dynamic broker settings; topics; if they are
+//! borrowed, where Kafka's metadata log ended, `u64`. A list
 //! is a `u32` count and its items, a text a `u32` length and UTF-8, settings a list of two texts each.
 //! A broker: id `i32`, epoch `i64`, state `u8` (0 fenced, 1 active, 2 shutting down), port `u16`, host, rack
 //! (`u8` 0 or 1, then the text), list of directory ids. Settings of brokers: id `i32` (-1 all), settings.
@@ -33,10 +34,12 @@ pub const CATALOG_FILE: &str = "highwater.catalog";
 
 const MAGIC: &[u8; 8] = b"HWCATLOG";
 const VERSION: u16 = 1;
+/// The flag of borrowed metadata.
+const BORROWED: u16 = 1;
 
 const VERSION_AT: usize = MAGIC.len();
-const ZERO_AT: usize = VERSION_AT + 2;
-const LENGTH_AT: usize = ZERO_AT + 2;
+const FLAGS_AT: usize = VERSION_AT + 2;
+const LENGTH_AT: usize = FLAGS_AT + 2;
 const CRC_AT: usize = LENGTH_AT + 8;
 const BODY_AT: usize = CRC_AT + 4;
 
@@ -132,6 +135,10 @@ pub fn encode_catalog(image: &Image) -> Vec<u8> {
     for topic in image.topics.values() {
         out.topic(topic);
     }
+    if let Some(end) = image.borrowed {
+        out.u64(end);
+        out.0[FLAGS_AT..LENGTH_AT].copy_from_slice(&BORROWED.to_be_bytes());
+    }
     let mut bytes = out.0;
     let length = (bytes.len() - BODY_AT) as u64;
     bytes[LENGTH_AT..CRC_AT].copy_from_slice(&length.to_be_bytes());
@@ -188,6 +195,12 @@ pub fn decode_catalog(bytes: &[u8]) -> Result<Image, CatalogError> {
         names.insert(topic.id, Arc::clone(&topic.name));
         topics.insert(Arc::clone(&topic.name), Arc::new(topic));
     }
+    let flags = u16::from_be_bytes(array(&bytes[FLAGS_AT..]));
+    image.borrowed = match flags {
+        0 => None,
+        BORROWED => Some(from.u64()?),
+        _ => return Err(CatalogError::Malformed { at: FLAGS_AT as u64, expected: "flags 0 or 1" }),
+    };
     if from.at != bytes.len() {
         return Err(from.malformed("the end"));
     }

@@ -138,6 +138,11 @@ pub enum ControlError {
     },
     /// The producer ids are used up.
     ProducerIdsExhausted,
+    /// The metadata are Apache Kafka's, and Kafka would not know of the change.
+    Borrowed {
+        /// What was asked for.
+        refused: &'static str,
+    },
     /// The changed metadata could not be stored, so the change did not happen.
     NotStored {
         /// What the system said.
@@ -154,7 +159,7 @@ impl ControlError {
             ControlError::UnknownTopic { .. } | ControlError::UnknownPartition { .. } => 3,
             ControlError::UnknownTopicId { .. } => 100,
             ControlError::InvalidPartitionCount { .. } | ControlError::NotAnIncrease { .. } => 37,
-            ControlError::TooManyPartitions { .. } => 44,
+            ControlError::TooManyPartitions { .. } | ControlError::Borrowed { .. } => 44,
             ControlError::InvalidReplicationFactor { .. }
             | ControlError::TooFewBrokers { .. }
             | ControlError::AllBrokersFenced => 38,
@@ -246,6 +251,11 @@ impl fmt::Display for ControlError {
                 write!(f, "Broker {broker} may not join the ISR: {reason}.")
             }
             ControlError::ProducerIdsExhausted => f.write_str("All 2^63 producer ids were given out."),
+            ControlError::Borrowed { refused } => write!(
+                f,
+                "{refused} is refused: the data directory is Apache Kafka's, which would not know of it; to keep the \
+                 directory for good, stop the broker and run `highwater adopt DIR --keep`."
+            ),
             ControlError::NotStored { reason } => {
                 write!(f, "The cluster's metadata could not be stored, nothing was changed: {reason}")
             }

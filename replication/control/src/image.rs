@@ -202,6 +202,8 @@ pub struct Image {
     pub(crate) names: Arc<BTreeMap<Uuid, Arc<str>>>,
     /// Dynamic broker settings; [`BrokerId::NONE`] holds those of all brokers.
     pub(crate) broker_configs: Arc<BTreeMap<BrokerId, Configs>>,
+    /// See [`Image::borrowed`].
+    pub(crate) borrowed: Option<u64>,
 }
 
 impl Image {
@@ -215,6 +217,7 @@ impl Image {
             topics: Arc::default(),
             names: Arc::default(),
             broker_configs: Arc::default(),
+            borrowed: None,
         }
     }
 

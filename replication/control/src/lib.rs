@@ -4,7 +4,7 @@
 //! it with a [`ControlError`]; it is pure, so whoever applies the same commands in the same order holds the same
 //! image. [`encode_catalog`] and [`decode_catalog`] turn an image into a checksummed file and back. Which broker leads
 //! and where replicas go is decided in `election.rs` and `placement.rs`; what a topic's settings mean, by
-//! [`effective`].
+//! [`effective`]. [`KafkaMetadata`] makes an image from the records of Apache Kafka's metadata log.
 //!
 //! ```
 //! use highwater_base::{BrokerEpoch, BrokerId, Uuid};
@@ -23,11 +23,13 @@
 #![forbid(unsafe_code)]
 
 mod apply;
+mod borrowed;
 mod catalog;
 mod command;
 mod election;
 mod error;
 mod image;
+mod kafka;
 mod placement;
 mod topic_config;
 mod topic_name;
@@ -40,6 +42,7 @@ pub use command::{
 };
 pub use error::ControlError;
 pub use image::{Broker, BrokerState, Configs, Image, LeaderRecovery, PartitionState, Topic};
+pub use kafka::{KafkaMetadata, MetadataError};
 pub use topic_config::{
     ConfigClass, ConfigError, ConfigKind, ConfigSource, DurabilitySetting, NodeDefaults, ResolvedConfig,
     TimestampType, TopicConfig, TopicConfigDefinition, check_topic_config, effective, nearest,

@@ -166,6 +166,14 @@ impl Broker {
             }
             other => Err(unexpected(other)),
         })?;
+        if let Err(error) = self.storage.opened(&mut *self.io) {
+            // As at every start on a full disk: what is stored is served. The next start recovers more.
+            self.log.line(
+                self.clock.now(),
+                Level::Warn,
+                format_args!("the metadata was not stored: {error}"),
+            );
+        }
         let mut address = listen;
         for shard in 0..self.shards.len() {
             self.shards.send(shard, Message::Listen { address, probe: shard == 0 });
@@ -237,11 +245,14 @@ impl Broker {
     /// The last files of a clean stop; the marker comes after all else.
     fn mark_clean(&mut self, offsets: &[PartitionOffsets]) -> Result<(), StopError> {
         let failed = |error: IoError| StopError(error.to_string());
+        let given_back = self.storage.give_back(&mut *self.io, &self.shards.offline);
+        given_back.map_err(|error| StopError(error.to_string()))?;
         for (at, dir) in self.storage.dirs.iter().enumerate() {
             if self.shards.offline.contains(&at) {
                 continue;
             }
-            for (path, bytes) in CheckpointFiles::of(at, offsets).encode(&dir.path) {
+            let files = CheckpointFiles::of(at, offsets, &self.storage.others(dir));
+            for (path, bytes) in files.encode(&dir.path) {
                 Replace::run(&mut *self.io, &path, bytes).map_err(failed)?;
             }
             let marker = encode_clean_shutdown(self.epoch.get()).into_bytes();
@@ -287,7 +298,7 @@ impl Shards {
             0 => cores.len().saturating_sub(1).max(1),
             given => given,
         };
-        let dirs = Arc::new(storage.dirs.iter().map(DirFacts::of).collect::<Vec<_>>());
+        let dirs = Arc::new(storage.dirs.iter().map(|dir| DirFacts::of(storage, dir)).collect::<Vec<_>>());
         let broken = Arc::new(storage.broken.clone());
         let (reporter, reports) = unbounded();
         let (senders, inboxes): (Vec<_>, Vec<Mailbox<Message>>) =

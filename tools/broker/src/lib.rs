@@ -17,6 +17,7 @@
 //! ```
 #![forbid(unsafe_code)]
 
+mod adopt;
 mod broker;
 mod call;
 mod config;
@@ -35,6 +36,7 @@ mod shard;
 mod slots;
 mod storage;
 
+pub use adopt::{AdoptReport, adopt_check, adopt_keep};
 pub use broker::{Broker, StartError, StopError, Stopper};
 pub use config::{ConfigError, HostPort, Settings, Source, parse_properties};
 pub use storage::StorageError;

@@ -30,6 +30,8 @@ pub(crate) enum Command {
     Verify(VerifyArgs),
     /// Make a stopped log directory whole: say how, or do it
     Repair(RepairArgs),
+    /// Look at, or keep for good, a data directory that Apache Kafka wrote
+    Adopt(AdoptArgs),
 }
 
 /// Run a broker. Prints one line when it is ready to accept; TERM or Ctrl-C stops it cleanly.
@@ -202,6 +204,31 @@ pub(crate) struct RepairArgs {
     /// Do it
     #[arg(long)]
     pub(crate) apply: bool,
+}
+
+/// Look at, or keep for good, a data directory that Apache Kafka wrote. `highwater serve` serves one in place, and after a
+/// clean stop Kafka can have it back; until it is kept, topics cannot be made, changed or removed. Exit status of --check:
+/// 0 it can be served, 1 it cannot, 2 it could not be looked at.
+#[derive(clap::Args, Debug)]
+#[command(group(clap::ArgGroup::new("what").required(true).args(["check", "keep"])))]
+#[command(after_help = "\
+Examples:
+  highwater adopt /var/lib/kafka --check
+  highwater serve --data /var/lib/kafka --config-file server.properties
+  highwater adopt /var/lib/kafka --keep")]
+pub(crate) struct AdoptArgs {
+    /// A data directory (log.dirs) of one Kafka node; give all that it has
+    #[arg(required = true, value_name = "DIR")]
+    pub(crate) dirs: Vec<PathBuf>,
+    /// Say what will and what will not carry over; changes nothing
+    #[arg(long)]
+    pub(crate) check: bool,
+    /// Make it Highwater's. One way: Apache Kafka must not be started on it again
+    #[arg(long)]
+    pub(crate) keep: bool,
+    /// Do not ask whether it is meant (only a terminal is asked)
+    #[arg(long, requires = "keep")]
+    pub(crate) yes: bool,
 }
 
 fn offsets(text: &str) -> Result<Range<Offset>, String> {

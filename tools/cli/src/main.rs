@@ -1,6 +1,7 @@
 //! `highwater`: a Kafka-compatible broker, and tools for Kafka-format log directories.
 #![forbid(unsafe_code)]
 
+mod adopt;
 mod args;
 mod client;
 mod dump;
@@ -29,6 +30,7 @@ enum Ended {
 fn main() -> ExitCode {
     let args = Args::parse();
     let ended = match args.command {
+        Command::Adopt(args) => adopt::run(&args),
         Command::Serve(args) => serve::run(&args),
         Command::Topics(args) => topics::run(&args),
         Command::Dump(args) => dump::run(&args),

@@ -19,6 +19,9 @@ impl Image {
             });
         }
         let known = self.broker(new.id).map(|broker| broker.epoch);
+        if self.borrowed.is_some() {
+            return self.register_in_kafka_s_place(new);
+        }
         let clean = known.is_none_or(|epoch| epoch == new.previous_epoch);
         let epoch = BrokerEpoch::new(self.next_version());
         let broker = Broker {
@@ -57,12 +60,27 @@ impl Image {
         Ok(Applied::Done)
     }
 
+    /// The broker serves in the incarnation, and leads in the epochs, that Kafka has given it.
+    fn register_in_kafka_s_place(&mut self, new: &Registration) -> Result<Applied, ControlError> {
+        let brokers = Arc::make_mut(&mut self.brokers);
+        let known = brokers.get_mut(&new.id).ok_or(ControlError::BrokerNotRegistered { broker: new.id })?;
+        (known.host, known.port) = (new.host.clone(), new.port);
+        let epoch = known.epoch;
+        // A start is a change, also where Kafka listened at the same place: partitions take their roles from a new image.
+        self.version += 1;
+        Ok(Applied::BrokerRegistered { epoch, unclean: Vec::new() })
+    }
+
     pub(super) fn unfence_broker(
         &mut self,
         id: BrokerId,
         epoch: BrokerEpoch,
     ) -> Result<Applied, ControlError> {
         self.set_state(id, epoch, BrokerState::Active)?;
+        if self.borrowed.is_some() {
+            // It leads what it can lead already; an election would raise epochs.
+            return Ok(Applied::BrokerStateChanged { unclean: Vec::new() });
+        }
         let unclean = self.re_elect(|partition| (partition.isr.clone(), None));
         Ok(Applied::BrokerStateChanged { unclean })
     }

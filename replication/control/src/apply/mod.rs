@@ -23,6 +23,9 @@ use crate::{Applied, Command, ControlError, Image, PartitionState, Topic};
 /// ```
 pub fn apply(image: &Image, command: &Command) -> Result<(Image, Applied), ControlError> {
     let mut next = image.clone();
+    if image.borrowed.is_some() {
+        refuse_for_kafka(command)?;
+    }
     let applied = match command {
         Command::RegisterBroker(registration) => next.register_broker(registration)?,
         Command::UnfenceBroker { broker, epoch } => next.unfence_broker(*broker, *epoch)?,
@@ -50,6 +53,26 @@ pub fn apply(image: &Image, command: &Command) -> Result<(Image, Applied), Contr
     next.version += 1;
     next.invariants();
     Ok((next, applied))
+}
+
+/// What Kafka would not know of may not happen while the metadata are Kafka's.
+fn refuse_for_kafka(command: &Command) -> Result<(), ControlError> {
+    let refused = match command {
+        Command::RegisterBroker(_)
+        | Command::UnfenceBroker { .. }
+        | Command::AllocateProducerIds
+        | Command::ReserveProducerIds { .. } => return Ok(()),
+        Command::FenceBroker { .. } | Command::ShutDownBroker { .. } => "A change of a broker's state",
+        Command::RaiseLeaderEpochs { .. } => "A higher leader epoch",
+        Command::CreateTopic(_) => "A new topic",
+        Command::DeleteTopic(_) => "The deletion of a topic",
+        Command::CreatePartitions { .. } => "More partitions of a topic",
+        Command::AlterTopicConfig { .. } | Command::AlterBrokerConfig { .. } => "A change of settings",
+        Command::ChangeIsr(_) => "Another ISR",
+        Command::AssignDirectory { .. } => "Another directory of a replica",
+        Command::SetDirectories { .. } => "Another list of directories",
+    };
+    Err(ControlError::Borrowed { refused })
 }
 
 impl Image {

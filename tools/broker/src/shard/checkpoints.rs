@@ -14,8 +14,8 @@ use crate::storage::{CheckpointFiles, PartitionOffsets, Replace, Step};
 /// The writer of the checkpoint files.
 pub(super) struct Checkpoints {
     owner: u32,
-    /// None of one that is offline.
-    dirs: Vec<Option<PathBuf>>,
+    /// Each directory, and the lines of partitions that are none of ours; none of one that is offline.
+    dirs: Vec<Option<(PathBuf, CheckpointFiles)>>,
     /// What was last written, by directory: a file that would say the same is not written again.
     written: Vec<CheckpointFiles>,
     state: State,
@@ -40,7 +40,7 @@ enum State {
 type Replacement = (usize, PathBuf, Vec<u8>);
 
 impl Checkpoints {
-    pub(super) fn new(owner: u32, dirs: Vec<PathBuf>) -> Checkpoints {
+    pub(super) fn new(owner: u32, dirs: Vec<(PathBuf, CheckpointFiles)>) -> Checkpoints {
         let written = dirs.iter().map(|_| CheckpointFiles::default()).collect();
         let dirs = dirs.into_iter().map(Some).collect();
         Checkpoints { owner, dirs, written, state: State::Idle }
@@ -79,8 +79,8 @@ impl Checkpoints {
         let offsets = std::mem::take(offsets);
         let mut files = Vec::new();
         for (at, dir) in self.dirs.iter().enumerate() {
-            let Some(dir) = dir else { continue };
-            let new = CheckpointFiles::of(at, &offsets);
+            let Some((dir, others)) = dir else { continue };
+            let new = CheckpointFiles::of(at, &offsets, others);
             let old = std::mem::replace(&mut self.written[at], new);
             let changed =
                 old.encode(dir).into_iter().zip(self.written[at].encode(dir)).filter(|(old, new)| old != new);

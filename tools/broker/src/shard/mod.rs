@@ -27,6 +27,7 @@ use crate::log::{Level, Log};
 use crate::mail::Mail;
 use crate::message::{Message, Registration, ReplyTo, Report, RequestKey, ShardId};
 use crate::pending::Reply;
+use crate::storage::CheckpointFiles;
 use checkpoints::Checkpoints;
 use connections::{CONNECTION_OWNERS, Front, FrontEvent};
 use controller::Controller;
@@ -100,6 +101,8 @@ impl BrokerShard {
         let partitions = Partitions::open(&parts, io, now, &mut log)?;
         let first = parts.id == 0;
         let paths: Vec<PathBuf> = parts.dirs.iter().map(|dir| dir.path.clone()).collect();
+        let dirs: Vec<(PathBuf, CheckpointFiles)> =
+            parts.dirs.iter().map(|dir| (dir.path.clone(), dir.others.clone())).collect();
         let mut keeping = Housekeeping::new();
         let every = parts.settings.high_watermark_checkpoint().min(parts.settings.offset_checkpoint());
         let checkpoint_task = keeping.every(every.max(Duration::from_millis(100)), now.mono);
@@ -109,8 +112,8 @@ impl BrokerShard {
             front: Front::new(FRONT, &parts.settings, shards, &parts.limits),
             controller: first
                 .then(|| Controller::new(CONTROLLER, &paths, Image::clone(&parts.image), shards)),
-            directories: first.then(|| Directories::new(DIRECTORIES, paths.clone(), parts.broken)),
-            checkpoints: first.then(|| Checkpoints::new(CHECKPOINTS, paths)),
+            directories: first.then(|| Directories::new(DIRECTORIES, paths, parts.broken)),
+            checkpoints: first.then(|| Checkpoints::new(CHECKPOINTS, dirs)),
             dirs: parts.dirs,
             caught: parts.image.version(),
             desk: Desk::new(
@@ -256,7 +259,9 @@ impl BrokerShard {
         if registration.largest_producer.is_some() {
             commands.push_back(Command::ReserveProducerIds { up_to: registration.largest_producer });
         }
-        commands.push_back(Command::RaiseLeaderEpochs { broker });
+        if self.desk.image.borrowed().is_none() {
+            commands.push_back(Command::RaiseLeaderEpochs { broker });
+        }
         self.registering = Some(Registering { commands, broker, epoch: highwater_base::BrokerEpoch::NONE });
         self.next_of_registration();
     }

@@ -126,7 +126,9 @@ impl Rig {
                 path: path.into(),
                 id: dir_id(at),
                 clean: false,
+                stale: false,
                 checkpoints: CheckpointFiles::default(),
+                others: CheckpointFiles::default(),
                 partitions: Vec::new(),
             })
             .collect();

@@ -1,5 +1,6 @@
 //! Kafka's four checkpoint files of a data directory: recovery points, log starts, high watermarks, first dirty offsets.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use highwater_base::{Offset, TopicPartition};
@@ -40,9 +41,10 @@ pub(crate) struct CheckpointFiles {
 }
 
 impl CheckpointFiles {
-    /// The files of the data directory at this place in the list.
-    pub(crate) fn of(dir: usize, all: &[PartitionOffsets]) -> CheckpointFiles {
-        let mut files = CheckpointFiles::default();
+    /// The files of the data directory at this place in the list. `others` are lines of partitions that are none of ours,
+    /// and are kept.
+    pub(crate) fn of(dir: usize, all: &[PartitionOffsets], others: &CheckpointFiles) -> CheckpointFiles {
+        let mut files = others.clone();
         for PartitionOffsets { partition, offsets, .. } in all.iter().filter(|offsets| offsets.dir == dir) {
             files.recovery_points.offsets.insert(partition.clone(), offsets.recovery_point);
             files.high_watermarks.offsets.insert(partition.clone(), offsets.high_watermark);
@@ -54,6 +56,21 @@ impl CheckpointFiles {
             }
         }
         files
+    }
+
+    /// The lines of partitions that are not among these.
+    pub(crate) fn without(&self, partitions: &BTreeSet<&TopicPartition>) -> CheckpointFiles {
+        let rest = |from: &OffsetCheckpoint| {
+            let mut rest = from.clone();
+            rest.offsets.retain(|partition, _| !partitions.contains(partition));
+            rest
+        };
+        CheckpointFiles {
+            recovery_points: rest(&self.recovery_points),
+            log_starts: rest(&self.log_starts),
+            high_watermarks: rest(&self.high_watermarks),
+            cleaned: rest(&self.cleaned),
+        }
     }
 
     /// Path and bytes of each file.
@@ -85,7 +102,8 @@ mod tests {
             },
         };
         let all = [of(0, 0, None), of(1, 1, Some(4)), of(0, 2, None)];
-        let [recovery, starts, marks, cleaned] = CheckpointFiles::of(0, &all).encode(Path::new("/d"));
+        let [recovery, starts, marks, cleaned] =
+            CheckpointFiles::of(0, &all, &CheckpointFiles::default()).encode(Path::new("/d"));
         assert_eq!(
             recovery,
             ("/d/recovery-point-offset-checkpoint".into(), b"0\n2\nt 0 10\nt 2 10\n".to_vec())
@@ -93,6 +111,10 @@ mod tests {
         assert_eq!(starts.1, b"0\n0\n");
         assert_eq!(cleaned, ("/d/cleaner-offset-checkpoint".into(), b"0\n0\n".to_vec()));
         assert_eq!(marks.1, b"0\n2\nt 0 9\nt 2 9\n");
-        assert_eq!(CheckpointFiles::of(1, &all).encode(Path::new("/d"))[1].1, b"0\n1\nt 1 4\n");
+        let first = CheckpointFiles::of(0, &all, &CheckpointFiles::default());
+        let others = first.without(&BTreeSet::from([&TopicPartition::new("t", PartitionIndex::new(2))]));
+        let second = CheckpointFiles::of(1, &all, &others).encode(Path::new("/d"));
+        assert_eq!(second[1].1, b"0\n1\nt 1 4\n");
+        assert_eq!(second[2].1, b"0\n2\nt 0 9\nt 1 9\n");
     }
 }

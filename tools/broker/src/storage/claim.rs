@@ -1,9 +1,10 @@
 //! Claiming data directories at the start: make or inspect, lock, read what they say of themselves.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use highwater_base::{BrokerEpoch, BrokerId, Prng, Uuid};
-use highwater_control::{Image, decode_catalog};
+use highwater_control::{Image, encode_catalog};
 use highwater_engine::checkpoint_file::{MetaProperties, OffsetCheckpoint, decode_clean_shutdown};
 use highwater_engine::layout::{
     self, CATALOG, CLEAN_SHUTDOWN, HIGH_WATERMARKS, LOCK, LOG_STARTS, META_PROPERTIES, PartitionDir,
@@ -11,7 +12,10 @@ use highwater_engine::layout::{
 };
 use highwater_io::{EntryKind, FileLock, IoError, Op, Outcome, Park, blocking};
 
-use super::{CheckpointFiles, Replace, StorageError, read_file};
+use super::{
+    Borrowed, CheckpointFiles, Looked, Replace, StorageError, newest_catalog, obstacles, read_text,
+    remove_ours, unknown,
+};
 
 /// The claimed data directories.
 #[derive(Debug)]
@@ -26,6 +30,8 @@ pub(crate) struct Storage {
     pub(crate) cluster_id: String,
     /// The metadata, as the catalog has it; none at the first start.
     pub(crate) image: Option<Image>,
+    /// The metadata are Apache Kafka's, which has run since our last start.
+    pub(crate) stale: bool,
     /// Things that the operator should know.
     pub(crate) notes: Vec<String>,
 }
@@ -65,14 +71,12 @@ impl Storage {
             claimed.extend(left_out.unless_broken(path, Claimed::inspect(io, path))?);
         }
         let mut notes = Vec::new();
-        let image = newest_catalog(&claimed)?;
-        for claim in &claimed {
-            claim.check_partitions(io, image.as_ref())?;
-        }
-        let metas: Vec<Option<&MetaProperties>> = claimed.iter().map(|claim| claim.meta.as_ref()).collect();
+        let catalog = newest_catalog(claimed.iter().map(|claim| &claim.looked))?;
+        let metas: Vec<Option<&MetaProperties>> =
+            claimed.iter().map(|claim| claim.looked.meta.as_ref()).collect();
         let known_node = metas.iter().flatten().find_map(|meta| meta.node_id);
         let node_id = node_id.or(known_node).unwrap_or(default_node);
-        let cluster_id = match &image {
+        let cluster_id = match &catalog {
             Some(image) => image.cluster_id().to_owned(),
             None => metas
                 .iter()
@@ -83,9 +87,24 @@ impl Storage {
         for claim in &claimed {
             claim.check_identity(node_id, &cluster_id)?;
         }
+        let (image, stale) = match catalog {
+            Some(image) if image.borrowed().is_none() => (Some(image), false),
+            before => {
+                let kafka_s = claimed.iter().any(|claim| claim.looked.has_kafka_log);
+                if let Some(error) = left_out.first.take_if(|_| kafka_s) {
+                    return Err(error);
+                }
+                borrow(io, &claimed, node_id, &cluster_id, before.as_ref(), &mut notes)?
+            }
+        };
+        if image.as_ref().is_none_or(|image| image.borrowed().is_none()) {
+            for claim in &claimed {
+                claim.check_partitions(io, image.as_ref())?;
+            }
+        }
         let mut dirs: Vec<DataDir> = Vec::new();
         for claim in claimed {
-            let path = claim.path.clone();
+            let path = claim.looked.path.clone();
             let completed = claim.complete(io, node_id, &cluster_id, prng, &mut notes);
             let Some(dir) = left_out.unless_broken(&path, completed)? else { continue };
             if let Some(twin) = dirs.iter().find(|other| other.id == dir.id) {
@@ -95,10 +114,49 @@ impl Storage {
         }
         let LeftOut { dirs: broken, first, notes: why } = left_out;
         notes.extend(why);
+        let storage = Storage { dirs, broken, node_id, cluster_id, image, stale, notes };
         match first {
-            Some(error) if dirs.is_empty() => Err(error),
-            _ => Ok(Storage { dirs, broken, node_id, cluster_id, image, notes }),
+            // Of what is Kafka's nothing may be served without the rest.
+            Some(error) if storage.dirs.is_empty() || storage.is_borrowed() => Err(error),
+            _ => Ok(storage),
         }
+    }
+
+    /// Whether the metadata are Apache Kafka's.
+    pub(crate) fn is_borrowed(&self) -> bool {
+        self.image.as_ref().is_some_and(|image| image.borrowed().is_some())
+    }
+
+    /// The lines of a directory's checkpoint files that are of no partition of ours: Kafka wants them back.
+    pub(crate) fn others(&self, dir: &DataDir) -> CheckpointFiles {
+        if !self.is_borrowed() {
+            return CheckpointFiles::default();
+        }
+        let current = dir.partitions.iter().filter(|dir| dir.role == PartitionRole::Current);
+        dir.checkpoints.without(&current.map(|dir| &dir.partition).collect())
+    }
+
+    /// Every log is open: what our files say of them holds again. Apache Kafka's metadata are known as they are now.
+    pub(crate) fn opened(&self, io: &mut dyn Park) -> Result<(), StorageError> {
+        if let Some(image) = self.image.as_ref().filter(|_| self.stale) {
+            for dir in &self.dirs {
+                Replace::run(io, &dir.path.join(CATALOG), encode_catalog(image))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Leaves nothing of ours in Kafka's partitions, but for those in directories of these numbers, which are offline;
+    /// after a clean stop.
+    pub(crate) fn give_back(&self, io: &mut dyn Park, offline: &BTreeSet<usize>) -> Result<(), StorageError> {
+        let dirs = self.dirs.iter().enumerate().filter(|(at, _)| self.is_borrowed() && !offline.contains(at));
+        for (_, dir) in dirs {
+            let now = Looked::at(io, &dir.path)?;
+            for found in now.partitions.iter().filter(|found| found.role == PartitionRole::Current) {
+                remove_ours(io, &dir.path.join(found.to_string()))?;
+            }
+        }
+        Ok(())
     }
 
     /// Removes the clean-stop markers: from now on a crash is an unclean stop.
@@ -151,92 +209,87 @@ impl LeftOut {
     }
 }
 
+/// The metadata of directories that hold Apache Kafka's, if any does, and whether Kafka has run since our last start.
+fn borrow(
+    io: &mut dyn Park,
+    claimed: &[Claimed],
+    me: BrokerId,
+    cluster_id: &str,
+    before: Option<&Image>,
+    notes: &mut Vec<String>,
+) -> Result<(Option<Image>, bool), StorageError> {
+    let looked: Vec<Looked> = claimed.iter().map(|claim| claim.looked.clone()).collect();
+    let Some(borrowed) = Borrowed::read(io, &looked, me, cluster_id, before)? else {
+        return Ok((None, false));
+    };
+    let dir = looked[0].path.clone();
+    if let Some(why) = obstacles(&borrowed.kafka, me, &looked, false).into_iter().next() {
+        return Err(StorageError::NotAdoptable { dir, why });
+    }
+    for looked in &looked {
+        for stray in unknown(&borrowed.kafka, looked) {
+            notes.push(format!(
+                "{stray} in {} is a partition of no topic that Apache Kafka's metadata know; it is left as it is",
+                looked.path.display()
+            ));
+        }
+    }
+    notes.push(format!(
+        "{} is Apache Kafka's, served as it is: topics are not made, changed or removed, and leader epochs stay; after a clean \
+         stop Kafka can have it back; `highwater adopt {} --keep` makes it ours; settings of Kafka's server.properties count only \
+         if they are given here too",
+        dir.display(),
+        dir.display()
+    ));
+    Ok((Some(borrowed.image), borrowed.stale))
+}
+
 /// A directory that is locked and was looked at, and in which nothing was changed yet.
 struct Claimed {
-    path: PathBuf,
+    looked: Looked,
     lock: FileLock,
-    meta: Option<MetaProperties>,
-    /// Its catalog, as it lies there.
-    catalog: Option<Vec<u8>>,
-    /// Apache Kafka has run on it as a controller.
-    has_cluster_metadata: bool,
-    partitions: Vec<PartitionDir>,
 }
 
 impl Claimed {
     fn inspect(io: &mut dyn Park, path: &Path) -> Result<Claimed, StorageError> {
         create_with_parents(io, path)?;
-        let entries = match blocking::run(io, Op::ReadDir { path: path.to_path_buf() })? {
-            Outcome::Entries { entries } => entries,
-            other => unreachable!("reading a directory gave {other:?}"),
-        };
-        let name_of = |entry: &highwater_io::DirEntry| entry.name.to_string_lossy().into_owned();
-        let has = |name: &str| entries.iter().any(|entry| entry.name == name);
-        if !has(META_PROPERTIES)
-            && let Some(stranger) = entries.iter().map(name_of).find(|name| !may_precede_meta(name))
-        {
-            return Err(StorageError::NotOurs { dir: path.to_path_buf(), found: stranger });
-        }
-        let lock = FileLock::acquire(&path.join(LOCK)).map_err(|error| match error {
-            highwater_io::LockError::Held { pid } => {
-                StorageError::Locked { dir: path.to_path_buf(), holder: pid }
-            }
-            highwater_io::LockError::Io(error) => StorageError::Io(error),
-        })?;
-        let meta_path = path.join(META_PROPERTIES);
-        let meta = match read_text(io, &meta_path)? {
-            Some(text) => Some(
-                MetaProperties::decode(&text)
-                    .map_err(|error| StorageError::Unreadable { file: meta_path, why: error.to_string() })?,
-            ),
-            None => None,
-        };
-        let partitions = entries
-            .iter()
-            .filter(|entry| entry.kind == EntryKind::Directory && entry.name != layout::CLUSTER_METADATA)
-            .filter_map(|entry| PartitionDir::parse(&name_of(entry)))
-            .collect();
-        Ok(Claimed {
-            path: path.to_path_buf(),
-            lock,
-            meta,
-            catalog: read_file(io, &path.join(CATALOG))?,
-            has_cluster_metadata: has(layout::CLUSTER_METADATA),
-            partitions,
-        })
+        // Looked at before the lock is made too: a directory that is nobody's gets no lock file.
+        Looked::at(io, path)?;
+        let lock = lock(path)?;
+        Ok(Claimed { looked: Looked::at(io, path)?, lock })
     }
 
     /// A directory with partitions needs a catalog that knows them, or at least the directory.
     fn check_partitions(&self, io: &mut dyn Park, image: Option<&Image>) -> Result<(), StorageError> {
         let unheard =
             |dir: &&PartitionDir| image.is_none_or(|image| image.topic(&dir.partition.topic).is_none());
-        let current = self.partitions.iter().filter(|dir| dir.role == PartitionRole::Current);
+        let current = self.looked.partitions.iter().filter(|dir| dir.role == PartitionRole::Current);
         let unknown: Vec<&PartitionDir> = current.filter(unheard).collect();
         let Some(first) = unknown.first() else { return Ok(()) };
         let mut ours = false;
         for dir in &unknown {
             // Apache Kafka writes no file of this name.
-            let mark = self.path.join(dir.to_string()).join(layout::CHECKPOINT);
+            let mark = self.looked.path.join(dir.to_string()).join(layout::CHECKPOINT);
             ours |= blocking::run(io, Op::Stat { path: mark }).is_ok();
         }
-        let id = self.meta.as_ref().and_then(|meta| meta.directory_id);
+        let id = self.looked.meta.as_ref().and_then(|meta| meta.directory_id);
         let registered =
             image.is_some_and(|image| image.brokers().any(|b| b.directories.iter().any(|d| Some(*d) == id)));
-        match (image.is_some() && (self.catalog.is_some() || registered), ours) {
+        match (image.is_some() && (self.looked.catalog.is_some() || registered), ours) {
             // What a deletion left that was cut short: the partition is set aside when its shard starts.
-            (true, _) if ours || !self.has_cluster_metadata => Ok(()),
-            (false, true) => Err(StorageError::CatalogMissing { dir: self.path.clone() }),
-            _ => Err(StorageError::Foreign { dir: self.path.clone(), found: first.to_string() }),
+            (true, _) if ours || !self.looked.has_kafka_log => Ok(()),
+            (false, true) => Err(StorageError::CatalogMissing { dir: self.looked.path.clone() }),
+            _ => Err(StorageError::Foreign { dir: self.looked.path.clone(), found: first.to_string() }),
         }
     }
 
     fn check_identity(&self, node_id: BrokerId, cluster_id: &str) -> Result<(), StorageError> {
-        let Some(meta) = &self.meta else { return Ok(()) };
+        let Some(meta) = &self.looked.meta else { return Ok(()) };
         if let Some(found) = meta.node_id.filter(|found| *found != node_id) {
-            return Err(StorageError::NodeId { dir: self.path.clone(), expected: node_id, found });
+            return Err(StorageError::NodeId { dir: self.looked.path.clone(), expected: node_id, found });
         }
         if let Some(found) = meta.cluster_id.as_ref().filter(|found| *found != cluster_id) {
-            let (dir, expected) = (self.path.clone(), cluster_id.to_owned());
+            let (dir, expected) = (self.looked.path.clone(), cluster_id.to_owned());
             return Err(StorageError::ClusterId { dir, expected, found: found.clone() });
         }
         Ok(())
@@ -251,9 +304,9 @@ impl Claimed {
         prng: &mut Prng,
         notes: &mut Vec<String>,
     ) -> Result<DataDir, StorageError> {
-        let mut meta = self.meta.clone().unwrap_or_default();
+        let mut meta = self.looked.meta.clone().unwrap_or_default();
         let id = meta.directory_id.unwrap_or_else(|| Uuid::random(prng));
-        if self.meta.is_none()
+        if self.looked.meta.is_none()
             || meta.directory_id.is_none()
             || meta.node_id.is_none()
             || meta.cluster_id.is_none()
@@ -262,13 +315,13 @@ impl Claimed {
             meta.node_id = Some(node_id);
             meta.cluster_id = Some(cluster_id.to_owned());
             meta.directory_id = Some(id);
-            Replace::run(io, &self.path.join(META_PROPERTIES), meta.encode().into_bytes())?;
+            Replace::run(io, &self.looked.path.join(META_PROPERTIES), meta.encode().into_bytes())?;
         }
-        let clean_stop = read_text(io, &self.path.join(CLEAN_SHUTDOWN))?
+        let clean_stop = read_text(io, &self.looked.path.join(CLEAN_SHUTDOWN))?
             .and_then(|text| decode_clean_shutdown(&text).ok())
             .map(BrokerEpoch::new);
         let mut offsets = |name: &str| -> Result<OffsetCheckpoint, StorageError> {
-            let path = self.path.join(name);
+            let path = self.looked.path.join(name);
             let Some(text) = read_text(io, &path)? else { return Ok(OffsetCheckpoint::default()) };
             // KAFKA: an unreadable checkpoint is as good as none; recovery then looks at more.
             Ok(OffsetCheckpoint::decode(&text).unwrap_or_else(|error| {
@@ -283,42 +336,23 @@ impl Claimed {
             cleaned: offsets(layout::CLEANER_OFFSETS)?,
         };
         Ok(DataDir {
-            path: self.path,
+            path: self.looked.path,
             id,
             clean_stop,
             checkpoints,
-            partitions: self.partitions,
+            partitions: self.looked.partitions,
             lock: self.lock,
         })
     }
 }
 
-/// What may lie in a directory whose first start was cut short, or that a file system made.
-fn may_precede_meta(name: &str) -> bool {
-    name == LOCK || name == "lost+found" || name == format!("{META_PROPERTIES}{}", layout::TMP)
-}
-
-/// The catalog of the latest image in any of the directories.
-fn newest_catalog(claimed: &[Claimed]) -> Result<Option<Image>, StorageError> {
-    let mut newest: Option<Image> = None;
-    for claim in claimed {
-        let Some(bytes) = &claim.catalog else { continue };
-        let image = decode_catalog(bytes).map_err(|error| StorageError::Unreadable {
-            file: claim.path.join(CATALOG),
-            why: error.to_string(),
-        })?;
-        if newest.as_ref().is_none_or(|newest| image.version() > newest.version()) {
-            newest = Some(image);
+/// Locks a data directory against other processes, ours and Apache Kafka.
+pub(crate) fn lock(path: &Path) -> Result<FileLock, StorageError> {
+    FileLock::acquire(&path.join(LOCK)).map_err(|error| match error {
+        highwater_io::LockError::Held { pid } => {
+            StorageError::Locked { dir: path.to_path_buf(), holder: pid }
         }
-    }
-    Ok(newest)
-}
-
-fn read_text(io: &mut dyn Park, path: &Path) -> Result<Option<String>, StorageError> {
-    let Some(bytes) = read_file(io, path)? else { return Ok(None) };
-    String::from_utf8(bytes).map(Some).map_err(|_| StorageError::Unreadable {
-        file: path.to_path_buf(),
-        why: "expected a text in UTF-8".into(),
+        highwater_io::LockError::Io(error) => StorageError::Io(error),
     })
 }
 

@@ -39,6 +39,20 @@ pub enum StorageError {
         /// One of its partitions.
         found: String,
     },
+    /// Apache Kafka wrote it, and it cannot be served as it is.
+    NotAdoptable {
+        /// The directory.
+        dir: PathBuf,
+        /// What keeps it from being served.
+        why: String,
+    },
+    /// It was to be adopted, and is no directory of Apache Kafka's.
+    NotKafkas {
+        /// The directory.
+        dir: PathBuf,
+        /// What it is.
+        why: String,
+    },
     /// A file that we cannot do without is not what its name says.
     Unreadable {
         /// The file.
@@ -101,7 +115,21 @@ impl fmt::Display for StorageError {
             StorageError::Foreign { dir, found } => write!(
                 f,
                 "{} was written by Apache Kafka and holds partitions that no highwater.catalog knows, such as {found}; \
-                 adopting them is not there yet; nothing in it was changed; `highwater dump` shows what it holds",
+                 and a catalog or metadata of another time; nothing in it was changed; move that partition away, or restore the \
+                 directory from a copy",
+                dir.display()
+            ),
+            StorageError::NotAdoptable { dir, why } => write!(
+                f,
+                "{} was written by Apache Kafka and cannot be served: {why}; nothing in it was changed; `highwater adopt \
+                 {} --check` says all that will and will not carry over",
+                dir.display(),
+                dir.display()
+            ),
+            StorageError::NotKafkas { dir, why } => write!(
+                f,
+                "{} cannot be adopted: expected a data directory of Apache Kafka in KRaft mode, but {why}; nothing in it was \
+                 changed",
                 dir.display()
             ),
             StorageError::Unreadable { file, why } => {

@@ -1,13 +1,18 @@
 //! The data directories: whose they are, what they hold, and the files that say so.
 
+mod borrow;
 mod checkpoints;
 mod claim;
 mod error;
+mod kafka_log;
+mod look;
 mod replace;
 
+pub(crate) use borrow::{Borrowed, obstacles, remove_ours, unknown};
 pub(crate) use checkpoints::{CheckpointFiles, Offsets, PartitionOffsets};
-pub(crate) use claim::{DataDir, Storage};
+pub(crate) use claim::{DataDir, Storage, lock};
 pub use error::StorageError;
+pub(crate) use look::{Looked, entries, newest_catalog, read_text};
 pub(crate) use replace::{Replace, Step};
 
 use std::path::Path;

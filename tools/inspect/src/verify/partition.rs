@@ -8,7 +8,7 @@ use highwater_engine::epochs::EpochCache;
 use highwater_engine::index::{
     IndexError, OFFSET_ENTRY_BYTES, OffsetIndex, TIME_ENTRY_BYTES, TXN_ENTRY_BYTES, TimeIndex, TxnIndex,
 };
-use highwater_engine::layout::{FileKind, FileName, FileState, PartitionDir, PartitionRole};
+use highwater_engine::layout::{self, FileKind, FileName, FileState, PartitionDir, PartitionRole};
 use highwater_engine::producers::Snapshot;
 use highwater_engine::seal::{Seal, SealState};
 
@@ -36,7 +36,11 @@ impl Verifier<'_> {
             .collect();
         // Kafka leaves the preallocated indexes of these as they are, also in an orderly stop.
         let role = PartitionDir::parse(&file_name(dir)).map_or(PartitionRole::Current, |dir| dir.role);
-        let clean = self.report.clean_stop && matches!(role, PartitionRole::Current | PartitionRole::Future);
+        // The metadata log's too: the marker of a stop says nothing of it, and Kafka reads it anew at each start.
+        let is_marked = file_name(dir) != layout::CLUSTER_METADATA;
+        let clean = self.report.clean_stop
+            && is_marked
+            && matches!(role, PartitionRole::Current | PartitionRole::Future);
         let mut facts = LogFacts::new(clean);
         let mut deep = self.deep.then(|| Deep::new(self.beside(dir, &live, clean)));
         for (i, (entry, name)) in live.iter().enumerate() {

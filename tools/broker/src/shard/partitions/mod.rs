@@ -16,7 +16,7 @@ use crate::log::{Level, Log};
 use crate::mail::Mail;
 use crate::message::ReplyTo;
 use crate::slots::Slots;
-use crate::storage::{CheckpointFiles, DataDir, Offsets, PartitionOffsets};
+use crate::storage::{CheckpointFiles, DataDir, Offsets, PartitionOffsets, Storage};
 
 mod asked;
 mod directories;
@@ -28,17 +28,23 @@ pub(crate) struct DirFacts {
     pub(crate) path: PathBuf,
     pub(crate) id: highwater_base::Uuid,
     pub(crate) clean: bool,
+    /// What our files say of its logs is void: see [`highwater_engine::OpenHint::stale`].
+    pub(crate) stale: bool,
     pub(crate) checkpoints: CheckpointFiles,
+    /// The lines of the checkpoint files that are of no partition of ours, and are kept.
+    pub(crate) others: CheckpointFiles,
     pub(crate) partitions: Vec<PartitionDir>,
 }
 
 impl DirFacts {
-    pub(crate) fn of(dir: &DataDir) -> DirFacts {
+    pub(crate) fn of(storage: &Storage, dir: &DataDir) -> DirFacts {
         DirFacts {
             path: dir.path.clone(),
             id: dir.id,
             clean: dir.clean_stop.is_some(),
+            stale: storage.stale,
             checkpoints: dir.checkpoints.clone(),
+            others: storage.others(dir),
             partitions: dir.partitions.clone(),
         }
     }

@@ -72,6 +72,10 @@ impl Partitions {
             );
             log.line(now, Level::Error, line);
         }
+        if parts.image.borrowed().is_some() {
+            // What else lies in the directories is Apache Kafka's to remove or to set aside.
+            return Ok(partitions);
+        }
         for dir in parts.dirs.iter() {
             for found in &dir.partitions {
                 let key = (found.unique, found.partition.partition);
@@ -119,6 +123,7 @@ impl Partitions {
                     recovery_point: facts.checkpoints.recovery_points.offsets.get(&place.partition).copied(),
                     cleaned_to: facts.checkpoints.cleaned.offsets.get(&place.partition).copied(),
                     topic_id: Some(topic),
+                    stale: facts.stale,
                 };
                 let opened = EngineLog::open(io, now, &path, owner, settings, hint);
                 let (opened, report) = match opened {
