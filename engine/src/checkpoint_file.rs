@@ -6,6 +6,11 @@ use std::fmt::{self, Write};
 
 use highwater_base::{BrokerId, Offset, PartitionIndex, TopicPartition, Uuid};
 
+/// The text of one of these files, without a copy: empty if it is no UTF-8, which none of them may be.
+pub(crate) fn text_of(bytes: &[u8]) -> &str {
+    std::str::from_utf8(bytes).unwrap_or_default()
+}
+
 /// Why one of these files cannot be read.
 ///
 /// ```
@@ -66,6 +71,8 @@ impl OffsetCheckpoint {
 
     /// From the file's text. A partition that stands there twice has the later offset, as in Kafka.
     pub fn decode(text: &str) -> Result<OffsetCheckpoint, TextError> {
+        // Nothing is kept of a text before all of it was read.
+        offset_lines(text)?.try_for_each(|line| line.map(drop))?;
         let offsets = offset_lines(text)?.collect::<Result<_, _>>()?;
         Ok(OffsetCheckpoint { offsets })
     }
@@ -188,6 +195,7 @@ impl MetaProperties {
     /// From the file's text.
     pub fn decode(text: &str) -> Result<MetaProperties, TextError> {
         let mut meta = MetaProperties::default();
+        let known = ["version", "cluster.id", "node.id", "broker.id", "directory.id"];
         for (i, line, key, value) in properties(text) {
             let error = |expected: &str| TextError::new(i, expected, line);
             match key.as_str() {
@@ -198,14 +206,15 @@ impl MetaProperties {
                     meta.node_id = Some(BrokerId::new(id));
                 }
                 "directory.id" => meta.directory_id = Some(value.parse().map_err(|_| error("a Kafka UUID"))?),
-                _ => {
-                    meta.others.insert(key, value);
-                }
+                _ => {}
             }
         }
         if !(0..=1).contains(&meta.version) {
             return Err(TextError::new(1, "version 0 or 1", &meta.version.to_string()));
         }
+        // Nothing more is kept of a text before all of it was read.
+        let others = properties(text).filter(|(_, _, key, _)| !known.contains(&key.as_str()));
+        meta.others = others.map(|(_, _, key, value)| (key, value)).collect();
         Ok(meta)
     }
 }
@@ -265,7 +274,7 @@ fn escape(value: &str) -> String {
 }
 
 fn unescape(value: &str) -> String {
-    let mut out = String::new();
+    let mut out = String::with_capacity(value.len());
     let mut chars = value.chars();
     while let Some(c) = chars.next() {
         out.push(if c == '\\' { chars.next().unwrap_or('\\') } else { c });

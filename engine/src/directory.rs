@@ -7,7 +7,7 @@ use highwater_base::{FilePos, Offset, TopicPartition};
 use highwater_io::{Buffer, EntryKind, ErrorKind, IoError, Op, OpenHow, Outcome, Park, Slice, blocking};
 
 use crate::OpenHint;
-use crate::checkpoint_file::{OffsetCheckpoint, encode_clean_shutdown};
+use crate::checkpoint_file::{OffsetCheckpoint, encode_clean_shutdown, text_of};
 use crate::layout::{self, PartitionDir, PartitionRole};
 
 /// What a data directory held when it was opened. Its lock is the caller's: see [`highwater_io`].
@@ -84,8 +84,8 @@ impl DataDirectory {
 
     fn read(&self, io: &mut dyn Park, name: &str) -> Result<OffsetCheckpoint, IoError> {
         let text = read_file(io, &self.path.join(name), CHECKPOINT_BYTES)?;
-        let text = text.as_deref().map(String::from_utf8_lossy);
-        Ok(text.and_then(|text| OffsetCheckpoint::decode(&text).ok()).unwrap_or_default())
+        let text = text.as_deref().map(text_of);
+        Ok(text.and_then(|text| OffsetCheckpoint::decode(text).ok()).unwrap_or_default())
     }
 
     /// Where it is.

@@ -145,13 +145,15 @@ impl EpochCache {
 
     /// From the file's text.
     pub fn decode(text: &str) -> Result<EpochCache, EpochError> {
-        let mut cache = EpochCache::default();
-        let lines = crate::checkpoint_file::counted_lines(text).map_err(|e| EpochError {
-            line: e.line,
-            expected: e.expected,
-            found: e.found,
-        })?;
-        for (number, line) in lines {
+        let lines = || {
+            crate::checkpoint_file::counted_lines(text).map_err(|e| EpochError {
+                line: e.line,
+                expected: e.expected,
+                found: e.found,
+            })
+        };
+        let mut last: Option<(LeaderEpoch, Offset)> = None;
+        let read = |(number, line): (usize, &str)| {
             let error = |expected: &str| EpochError {
                 line: number,
                 expected: expected.into(),
@@ -162,12 +164,22 @@ impl EpochCache {
                 .and_then(|(epoch, start)| Some((epoch.parse::<i32>().ok()?, start.parse::<i64>().ok()?)))
                 .filter(|(epoch, start)| *epoch >= 0 && *start >= 0)
                 .ok_or_else(|| error("an epoch and a start offset"))?;
-            let (epoch, start) = (LeaderEpoch::new(epoch), Offset::new(start));
-            if cache.entries.last().is_some_and(|last| last.0 >= epoch || last.1 >= start) {
+            let entry = (LeaderEpoch::new(epoch), Offset::new(start));
+            if last.is_some_and(|last| last.0 >= entry.0 || last.1 >= entry.1) {
                 return Err(error("epoch and start offset above those of the line before"));
             }
-            cache.entries.push((epoch, start));
+            last = Some(entry);
+            Ok(entry)
+        };
+        // Nothing is kept of a text before all of it was read.
+        let count = lines()?.map(read).try_fold(0, |count, entry| entry.map(|_| count + 1))?;
+        let mut entries = Vec::with_capacity(count);
+        for (_, line) in lines()? {
+            let (epoch, start) = line.split_once(' ').unwrap_or_default();
+            let (epoch, start) = (epoch.parse().unwrap_or_default(), start.parse().unwrap_or_default());
+            entries.push((LeaderEpoch::new(epoch), Offset::new(start)));
         }
+        let cache = EpochCache { entries };
         Ok(cache)
     }
 }

@@ -1,13 +1,17 @@
 //! Everything that is read from a disk, damaged by the thousand: no panic, no hang, and no allocation beyond twice the
 //! input until it has been validated.
 //!
-//! A fixed number of inputs, always the same ones; with `HIGHWATER_FUZZ_SECONDS=60`, as many as fit into that time. What
-//! a compressed block may take is said at [`packed`].
+//! A fixed number of inputs, always the same ones; with `HIGHWATER_FUZZ_SECONDS=60`, as many as fit into that time.
+//!
+//! An input that is not validated gets twice its size, and windows of a fixed size. Validated is, in each target: a batch
+//! whose checksum is right, which may then take what its records have really unpacked to; packed bytes, as far as they have
+//! been unpacked; a text of which every line was understood; a request that claims no more than it holds.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use allocation_counter::measure;
-use highwater_base::{LeaderEpoch, Offset, Uuid, WallMs};
+use bytes::Bytes;
+use highwater_base::{LeaderEpoch, Mono, Now, Offset, Uuid, WallMs};
 use highwater_engine::batch::{
     BatchBuilder, Batches, Codec, Decoder, RecordStream, Rules, arrival, compress, computed_crc, crc32c,
     legacy_entries,
@@ -21,14 +25,16 @@ use highwater_engine::producers::{SNAPSHOT_ENTRY_BYTES, Snapshot};
 use highwater_engine::recovery::Checkpoint;
 use highwater_engine::seal::{Seal, SealBuilder};
 use highwater_engine::{Durability, Log, LogSettings, OpenHint, Read};
-use highwater_io::Io as _;
-use highwater_sim::{SimDisk, SimIo};
+use highwater_io::{Park, PosixIo};
 use highwater_tests::fuzz::{Outcome, Until, fuzz};
 use highwater_tests::golden;
 use highwater_tests::workload::tiny;
+use highwater_wire::{APIS, DecodeError, Request};
 
 /// Words of an error, and what a decoder needs besides its input.
 const WORDS: u64 = 4 << 10;
+/// Windows of a fixed size: a decoder's, and what is read and written at once.
+const WINDOWS: u64 = 128 << 10;
 /// What compressed records may unpack to here.
 const UNPACKED: u64 = 256 << 10;
 
@@ -46,11 +52,29 @@ fn twice(input: &[u8]) -> u64 {
     2 * input.len() as u64 + WORDS
 }
 
-/// A decoder holds one block at a time, unpacked, which nothing can validate before. It is as large as the block's own
-/// bytes can make it: 255 times that in LZ4, and no more than 4 MiB; 22 times that in Snappy. The state of the others is
-/// fixed.
-fn packed(input: &[u8]) -> u64 {
-    twice(input) + (255 * input.len() as u64).min(4 << 20) + (128 << 10)
+/// How many bytes `bytes` unpack to before they end, fail, or reach the limit.
+fn unpacked(codec: Codec, bytes: &[u8]) -> u64 {
+    let mut decoder = Decoder::new(codec, bytes, UNPACKED);
+    let (mut piece, mut all) = ([0; 4096], 0);
+    while let Ok(n @ 1..) = decoder.read(&mut piece) {
+        all += n as u64;
+    }
+    all
+}
+
+/// What a reader of these batches may take: of those with the right checksum, what the largest unpacks to, three times:
+/// a buffer that doubles has the old and the new bytes for a moment.
+fn allowed(bytes: &[u8]) -> u64 {
+    let batches = Batches::in_memory(bytes).map_while(Result::ok);
+    let packed = batches.filter(|batch| batch.crc_matches()).filter_map(|batch| {
+        let codec = batch.attributes().codec().filter(|codec| *codec != Codec::None)?;
+        Some(match batch.magic() {
+            2 => unpacked(codec, batch.bytes().get(61..)?),
+            // Of an inner set all that there is.
+            _ => UNPACKED,
+        })
+    });
+    twice(bytes) + packed.max().map_or(0, |most| 3 * most + WINDOWS)
 }
 
 /// The golden files whose names end like this.
@@ -96,19 +120,16 @@ fn mend_batches(mut bytes: &mut [u8]) {
     }
 }
 
-/// Whether any batch is compressed, or says so.
-fn is_packed(bytes: &[u8]) -> bool {
-    Batches::in_memory(bytes).map_while(Result::ok).any(|batch| batch.attributes().bits() & 7 != 0)
-}
-
-/// Reads every record of every batch.
+/// Reads every record of every batch, up to one whose checksum is wrong, as everybody does who reads a log.
 fn read_batches(bytes: &[u8]) -> String {
     for batch in Batches::in_memory(bytes) {
         let batch = match batch {
             Ok(batch) => batch,
             Err(error) => return error.to_string(),
         };
-        let _judged = batch.crc_matches();
+        if !batch.crc_matches() {
+            return "a wrong checksum".into();
+        }
         if batch.header().is_none() {
             match legacy_entries(batch, UNPACKED, |_| {}) {
                 Ok(()) => continue,
@@ -136,20 +157,45 @@ fn read_batches(bytes: &[u8]) -> String {
 fn batches_are_refused_or_read() {
     let rules = Rules { decompressed_bytes: UNPACKED, one_batch: false, ..Rules::default() };
     fuzz("batch", batches(), Until::asked_or(20_000), mend_batches, |input| {
-        let allowed = if is_packed(input) { packed(input) + 2 * UNPACKED } else { twice(input) };
-        counted(allowed, || match arrival(input, &rules, WallMs::new(2_000)) {
+        counted(allowed(input), || match arrival(input, &rules, WallMs::new(2_000)) {
             Ok(arrived) => format!("taken: {:?}; {}", arrived.codec, read_batches(input)),
             Err(error) => format!("{error}; {}", read_batches(input)),
         })
     });
 }
 
-/// A log whose only segment, with or without what lies beside it, is the input: opened, which recovers it, and read.
-fn open_segment(io: &mut SimIo, settings: LogSettings) -> String {
-    let (now, hint) = (io.clock().now(), OpenHint { topic_id: Some(Uuid::ZERO), ..OpenHint::default() });
-    let (mut log, report) = match Log::open(io, now, Path::new("/data/a-0"), 1, settings, hint) {
+/// A log on real files, so that what a simulated disk keeps is not counted; removed when dropped.
+struct Files(PathBuf);
+
+impl Files {
+    fn new() -> Files {
+        let memory = Path::new("/dev/shm");
+        let top = if memory.is_dir() { memory.to_path_buf() } else { std::env::temp_dir() };
+        Files(top.join(format!("highwater-fuzz-{}", std::process::id())))
+    }
+
+    /// Nothing but this segment.
+    fn hold(&self, segment: &[u8]) {
+        let dir = self.0.join("a-0");
+        drop(std::fs::remove_dir_all(&dir));
+        std::fs::create_dir_all(&dir).expect("a directory");
+        std::fs::write(dir.join("00000000000000000000.log"), segment).expect("written");
+    }
+}
+
+impl Drop for Files {
+    fn drop(&mut self) {
+        drop(std::fs::remove_dir_all(&self.0));
+    }
+}
+
+/// Opens the log, which recovers it, and reads it from the start.
+fn open_segment(io: &mut dyn Park, dir: &Path, settings: LogSettings) -> String {
+    let now = Now { mono: Mono::ZERO, wall: WallMs::new(1_767_225_600_000) };
+    let hint = OpenHint { topic_id: Some(Uuid::ZERO), ..OpenHint::default() };
+    let (mut log, report) = match Log::open(io, now, dir, 1, settings, hint) {
         Ok(opened) => opened,
-        Err(error) => return error.to_string(),
+        Err(error) => return without_paths(error.to_string()),
     };
     let (start, end) = (log.log_start(), log.log_end());
     let read = match log.read(now, start, end, 1 << 20) {
@@ -157,48 +203,47 @@ fn open_segment(io: &mut SimIo, settings: LogSettings) -> String {
         Ok(Read::Pending(_)) => {
             let mut done = Vec::new();
             for _ in 0..1000 {
-                log.step(io.clock().now(), io);
+                log.step(now, io);
                 if io.in_flight() == 0 {
                     break;
                 }
-                io.advance(&mut done);
+                io.park(None, &mut done);
                 for completion in done.drain(..) {
-                    log.complete(io.clock().now(), completion, io);
+                    log.complete(now, completion, io);
                 }
             }
             "read from disk".to_owned()
         }
-        Err(error) => error.to_string(),
+        Err(error) => without_paths(error.to_string()),
     };
     let verdicts: Vec<_> = report.findings.iter().map(|finding| finding.verdict).collect();
     format!("{verdicts:?}, {read}")
 }
 
-#[test]
-fn segments_are_recovered_whatever_they_hold() {
-    let settings = tiny(Durability::Each);
-    let mut corpus = golden_files(".log");
-    corpus.push([batch(Codec::None, 3), batch(Codec::Lz4, 30)].concat());
-    // The log itself, its limits tiny, and the simulated disk.
-    let empty = measure(|| {
-        let mut disk = SimDisk::new();
-        disk.put("/data/a-0/00000000000000000000.log", b"");
-        open_segment(&mut SimIo::new(disk, 1), settings);
-    });
-    fuzz("segment", corpus, Until::asked_or(3000), mend_batches, |input| {
-        let mut disk = SimDisk::new();
-        disk.put("/data/a-0/00000000000000000000.log", input);
-        let mut io = SimIo::new(disk, 1);
-        let allowed = empty.bytes_max + SEGMENT_FACTOR * input.len() as u64 + WINDOWS;
-        counted(allowed, || open_segment(&mut io, settings))
-    });
+/// Words with a path in them differ from run to run.
+fn without_paths(said: String) -> String {
+    said.split(' ').filter(|word| !word.contains('/')).collect::<Vec<_>>().join(" ")
 }
 
-/// Windows of fixed size: what is read and written at once, checkpoint slots, a block's padding.
-const WINDOWS: u64 = 64 << 10;
-/// What is found is written again, kept by the simulated disk with its past, and read: several copies, none of
-/// which comes from a claim.
-const SEGMENT_FACTOR: u64 = 16;
+#[test]
+fn segments_are_recovered_whatever_they_hold() {
+    let settings = LogSettings { direct: false, ..tiny(Durability::Each) };
+    let mut corpus = golden_files(".log");
+    corpus.push([batch(Codec::None, 3), batch(Codec::Lz4, 30)].concat());
+    let files = Files::new();
+    let dir = files.0.join("a-0");
+    let open = || {
+        let mut io = PosixIo::new().expect("descriptors");
+        open_segment(&mut io, &dir, settings)
+    };
+    // The log itself, its limits tiny.
+    files.hold(b"");
+    let empty = measure(|| drop(open()));
+    fuzz("segment", corpus, Until::asked_or(3000), mend_batches, |input| {
+        files.hold(input);
+        counted(empty.bytes_max + twice(input) + WINDOWS, open)
+    });
+}
 
 #[test]
 fn indexes_of_any_bytes_are_checked_and_searched() {
@@ -250,7 +295,7 @@ fn snapshots_are_refused_or_read() {
     });
 }
 
-/// A line that was read becomes an entry of a map, which takes more than its text.
+/// A text that was understood becomes entries of a map, which take more than their lines.
 const ENTRY_FACTOR: u64 = 32;
 
 #[test]
@@ -272,21 +317,31 @@ fn checkpoints_are_refused_or_read() {
     };
     fuzz("checkpoints", corpus, Until::asked_or(20_000), mend, |input| {
         let slots = counted(twice(input), || format!("{}", Checkpoint::newest(input).is_some()));
-        let allowed = ENTRY_FACTOR * input.len() as u64 + WORDS;
-        let texts = counted(allowed, || {
-            let text = String::from_utf8_lossy(input);
-            let said = |said: Result<(), String>| said.err().unwrap_or_default();
-            [
-                said(OffsetCheckpoint::decode(&text).map(drop).map_err(|e| e.to_string())),
-                said(EpochCache::decode(&text).map(drop).map_err(|e| e.to_string())),
-                said(MetaProperties::decode(&text).map(drop).map_err(|e| e.to_string())),
-                said(decode_partition_metadata(&text).map(drop).map_err(|e| e.to_string())),
-                said(decode_clean_shutdown(&text).map(drop).map_err(|e| e.to_string())),
-            ]
-            .map(|said| said.chars().take(24).collect::<String>())
-            .join("; ")
-        });
-        if slots.allocated > slots.allowed { slots } else { texts }
+        let Ok(text) = std::str::from_utf8(input) else { return slots };
+        // Each by itself: one that is refused has no allowance but twice the input.
+        fn judged<T, E: ToString>(input: &[u8], decode: impl FnOnce() -> Result<T, E>) -> Outcome {
+            let mut read = false;
+            let outcome = counted(twice(input), || {
+                let decoded = decode();
+                read = decoded.is_ok();
+                decoded.err().map(|error| error.to_string().chars().take(24).collect()).unwrap_or_default()
+            });
+            let allowed = if read { ENTRY_FACTOR * input.len() as u64 + WORDS } else { outcome.allowed };
+            Outcome { allowed, ..outcome }
+        }
+        let texts = [
+            judged(input, || OffsetCheckpoint::decode(text)),
+            judged(input, || EpochCache::decode(text)),
+            judged(input, || MetaProperties::decode(text)),
+            judged(input, || decode_partition_metadata(text)),
+            judged(input, || decode_clean_shutdown(text)),
+        ];
+        let said = texts.each_ref().map(|outcome| outcome.said.clone()).join("; ");
+        let worst = texts
+            .into_iter()
+            .chain([slots])
+            .max_by_key(|o| (o.allocated.saturating_sub(o.allowed), o.allocated));
+        Outcome { said, ..worst.expect("six of them") }
     });
 }
 
@@ -329,7 +384,19 @@ fn packed_bytes_are_refused_or_unpacked() {
             corpus.push([&[number][..], &bytes[..bytes.len().min(60_000)]].concat());
         }
     }
-    for packed in batches().iter().filter(|batch| is_packed(batch) && batch.len() > 61) {
+    for times in [100, 500, 2000, 16_000] {
+        // Blocks of up to 4 MiB, as other writers make them: a zero, over and over, then five more bytes.
+        let length = vec![255; times];
+        let block = [&[0x1f, 0, 1, 0][..], &length, &[7, 0x50, 1, 2, 3, 4, 5]].concat();
+        let header = [4, 0x22, 0x4d, 0x18, 0x60, 0x70, 0x73];
+        let size = (block.len() as u32).to_le_bytes();
+        let frame = [&[3][..], &header, &size, &block, &[0; 4]].concat();
+        assert!(unpacked(Codec::Lz4, &frame[1..]) == (255 * times as u64 + 32) || times > 1000);
+        corpus.push(frame);
+        let zeros = compress(Codec::Snappy, &vec![0; 255 * times]).expect("every codec is compiled in");
+        corpus.push([&[2][..], &zeros].concat());
+    }
+    for packed in batches().iter().filter(|batch| batch.len() > 61 && batch[16] == 2 && batch[22] & 7 != 0) {
         corpus.push([&[packed[22] & 7][..], &packed[61..]].concat());
     }
     fuzz(
@@ -342,8 +409,7 @@ fn packed_bytes_are_refused_or_unpacked() {
                 return Outcome { said: "nothing".into(), allocated: 0, allowed: 0 };
             };
             let codec = CODECS[usize::from(*codec) % CODECS.len()];
-            let allowed = if codec == Codec::None { twice(input) } else { packed(input) };
-            counted(allowed, || {
+            counted(twice(input) + WINDOWS + unpacked(codec, bytes), || {
                 let mut decoder = Decoder::new(codec, bytes, UNPACKED);
                 let (mut piece, mut all) = ([0; 1024], 0);
                 loop {
@@ -355,6 +421,49 @@ fn packed_bytes_are_refused_or_unpacked() {
                     assert!(all <= UNPACKED, "more than the limit");
                 }
             })
+        },
+    );
+}
+
+/// A frame of this API and version: a client's name, then the body.
+fn request(key: i16, version: i16, body: &[u8]) -> Vec<u8> {
+    [&key.to_be_bytes()[..], &version.to_be_bytes(), &[0, 0, 0, 7, 0, 2, b'c', b'l'], body].concat()
+}
+
+/// A request that was accepted becomes a value of the codec crate, whose parts are larger than their bytes.
+const FIELD_FACTOR: u64 = 64;
+
+#[test]
+fn requests_are_refused_or_understood() {
+    let mut corpus = Vec::new();
+    for row in APIS {
+        for version in row.served_min..=row.max {
+            corpus.extend([0, 3, 60].map(|len| request(row.key, version, &vec![0; len])));
+            corpus.push(request(
+                row.key,
+                version,
+                b"\0\x02\0\x02\0\0\0\x02\0\x01t\0\0\0\x01\0\0\0\0\0\0\0\0",
+            ));
+        }
+    }
+    fuzz(
+        "request",
+        corpus,
+        Until::asked_or(50_000),
+        |_| {},
+        |input| {
+            let frame = Bytes::copy_from_slice(input);
+            let mut accepted = false;
+            let outcome = counted(twice(input), || {
+                let decoded = Request::decode(frame);
+                accepted = !matches!(decoded, Err(DecodeError::Header(_) | DecodeError::Bounds { .. }));
+                match decoded {
+                    Ok(request) => format!("{:?} {}", request.header.api, request.header.version),
+                    Err(error) => error.to_string(),
+                }
+            });
+            let allowed = if accepted { FIELD_FACTOR * input.len() as u64 + WORDS } else { outcome.allowed };
+            Outcome { allowed, ..outcome }
         },
     );
 }

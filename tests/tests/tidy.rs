@@ -284,6 +284,17 @@ const WAYS_OUT: &[(&str, &[&str])] = &[
 ];
 
 #[test]
+fn every_package_holds_the_licence() {
+    let read = |dir: &str| std::fs::read_to_string(root().join(dir).join("LICENSE")).unwrap_or_default();
+    let packages = files().into_iter().filter(|file| file.path.ends_with("/Cargo.toml"));
+    let findings = packages.filter(|file| !file.text.contains("publish = false")).filter(|file| {
+        let dir = file.path.trim_end_matches("Cargo.toml");
+        !file.text.contains("include = [\"/LICENSE\"") || read(dir) != read("") || read(dir).is_empty()
+    });
+    none(findings.map(|file| file.path).collect(), "each package includes LICENSE, as it is at the top");
+}
+
+#[test]
 fn only_named_files_touch_the_world_outside() {
     let mut findings = Vec::new();
     for file in not_for_tests(rust_files()) {

@@ -8,7 +8,7 @@ use highwater_io::{EntryKind, ErrorKind, FileId, IoError, Op, OpenHow, Outcome, 
 
 use super::script::{Progress, Script, Step, replace_file};
 use super::{Log, State};
-use crate::checkpoint_file::decode_partition_metadata;
+use crate::checkpoint_file::{decode_partition_metadata, text_of};
 use crate::epochs::EpochCache;
 use crate::layout::{CHECKPOINT, FileKind, FileName, FileState, LEADER_EPOCHS, PARTITION_METADATA};
 use crate::recovery::{Checkpoint, Triage, triage};
@@ -77,7 +77,7 @@ impl Log {
             // Kafka makes it empty: beside records that says nothing.
             true => read_file(io, &dir.join(LEADER_EPOCHS))?
                 .filter(|bytes| !bytes.is_empty())
-                .and_then(|bytes| EpochCache::decode(&String::from_utf8_lossy(&bytes)).ok()),
+                .and_then(|bytes| EpochCache::decode(text_of(&bytes)).ok()),
             false => None,
         };
         // One that cannot be read is as good as none.
@@ -273,7 +273,7 @@ fn read_topic_id(io: &mut dyn Park, dir: &Path, found: &Triage) -> Result<Option
     }
     let file = dir.join(PARTITION_METADATA);
     let Some(bytes) = read_file(io, &file)? else { return Ok(None) };
-    match decode_partition_metadata(&String::from_utf8_lossy(&bytes)) {
+    match decode_partition_metadata(text_of(&bytes)) {
         Ok(id) => Ok(Some(id)),
         Err(error) => Err(OpenError::Unreadable { file, why: error.to_string() }),
     }

@@ -2,6 +2,8 @@
 
 use twox_hash::XxHash32;
 
+use super::{Bad, UNCHECKED, make_room};
+
 pub(super) const FRAME_MAGIC: u32 = 0x184d_2204;
 /// Version 1, independent blocks, nothing else: what Kafka writes.
 pub(super) const FLG: u8 = 0x60;
@@ -25,6 +27,7 @@ pub(super) struct Lz4<'a> {
     state: State,
     unpacked: Vec<u8>,
     given: usize,
+    limit: u64,
 }
 
 #[derive(Clone, Copy)]
@@ -35,11 +38,12 @@ enum State {
 }
 
 impl<'a> Lz4<'a> {
-    pub(super) fn new(bytes: &'a [u8], check_header: bool) -> Lz4<'a> {
-        Lz4 { rest: bytes, state: State::Header { check: check_header }, unpacked: Vec::new(), given: 0 }
+    pub(super) fn new(bytes: &'a [u8], check_header: bool, limit: u64) -> Lz4<'a> {
+        let state = State::Header { check: check_header };
+        Lz4 { rest: bytes, state, unpacked: Vec::new(), given: 0, limit }
     }
 
-    pub(super) fn read(&mut self, out: &mut [u8]) -> Result<usize, String> {
+    pub(super) fn read(&mut self, out: &mut [u8]) -> Result<usize, Bad> {
         while self.given == self.unpacked.len() {
             match self.state {
                 State::Header { check } => self.state = self.header(check)?,
@@ -88,7 +92,7 @@ impl<'a> Lz4<'a> {
         Ok(State::Blocks { most: 1 << (2 * size_code + 8), checksums: flg & FLG_BLOCK_CHECKSUM != 0 })
     }
 
-    fn block(&mut self, most: usize, checksums: bool) -> Result<(), String> {
+    fn block(&mut self, most: usize, checksums: bool) -> Result<(), Bad> {
         let word = self.word("a block's size")?;
         if word == 0 {
             self.state = State::End;
@@ -96,14 +100,14 @@ impl<'a> Lz4<'a> {
         }
         let size = (word & !STORED) as usize;
         if size > most {
-            return Err(format!("a block of {size} bytes, the frame allows {most}"));
+            return Err(format!("a block of {size} bytes, the frame allows {most}").into());
         }
         let block = self.take(size, "a block")?;
         if checksums {
             let found = self.word("a block's checksum")?;
             let expected = XxHash32::oneshot(0, block);
             if found != expected {
-                return Err(format!("block checksum {found:08x}, expected {expected:08x}"));
+                return Err(format!("block checksum {found:08x}, expected {expected:08x}").into());
             }
         }
         self.given = 0;
@@ -112,7 +116,17 @@ impl<'a> Lz4<'a> {
             self.unpacked.extend_from_slice(block);
             return Ok(());
         }
-        self.unpacked.resize(most.min(size * MOST_EXPANSION + 64), 0);
+        let mut room = most.min(size * MOST_EXPANSION + 64);
+        if room > UNCHECKED.max(2 * size) {
+            room = unpacked_len(block).ok_or_else(|| "a block that cannot be unpacked".to_owned())?;
+            if room > most {
+                return Err(format!("a block unpacks to {room} bytes, the frame allows {most}").into());
+            }
+            if room as u64 > self.limit {
+                return Err(Bad::Limit);
+            }
+        }
+        make_room(&mut self.unpacked, room);
         let n = lz4_flex::block::decompress_into(block, &mut self.unpacked).map_err(|e| e.to_string())?;
         self.unpacked.truncate(n);
         Ok(())
@@ -130,16 +144,55 @@ impl<'a> Lz4<'a> {
     }
 }
 
+/// How many bytes a block unpacks to: walked through, without writing any. None if it cannot be unpacked.
+fn unpacked_len(block: &[u8]) -> Option<usize> {
+    let length = |at: &mut usize, nibble: u8| {
+        let mut length = usize::from(nibble);
+        let mut more = nibble == 15;
+        while more {
+            let byte = *block.get(*at)?;
+            *at += 1;
+            length += usize::from(byte);
+            more = byte == 255;
+        }
+        Some(length)
+    };
+    let (mut at, mut len) = (0, 0);
+    loop {
+        let token = *block.get(at)?;
+        at += 1;
+        let literals = length(&mut at, token >> 4)?;
+        at += literals;
+        len += literals;
+        if at >= block.len() {
+            return (at == block.len()).then_some(len);
+        }
+        let offset = u16::from_le_bytes(*block.get(at..)?.first_chunk()?);
+        at += 2;
+        if offset == 0 || usize::from(offset) > len {
+            return None;
+        }
+        len += length(&mut at, token & 15)? + 4;
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn corrupt(bad: Bad) -> String {
+        match bad {
+            Bad::Corrupt(what) => what,
+            Bad::Limit => "the limit".into(),
+        }
+    }
+
     fn unpack(bytes: &[u8], check: bool) -> Result<Vec<u8>, String> {
-        let mut lz4 = Lz4::new(bytes, check);
+        let mut lz4 = Lz4::new(bytes, check, 1 << 20);
         let mut out = vec![0; 1000];
         let mut len = 0;
         loop {
-            match lz4.read(&mut out[len..])? {
+            match lz4.read(&mut out[len..]).map_err(corrupt)? {
                 0 => return Ok(out[..len].to_vec()),
                 n => len += n,
             }
@@ -183,6 +236,33 @@ mod tests {
         let at = wrong.len() - 5;
         wrong[at] ^= 1;
         assert!(unpack(&wrong, true).unwrap_err().contains("block checksum"));
+    }
+
+    #[test]
+    fn a_walk_finds_the_length_that_unpacking_finds() {
+        let mut prng = highwater_base::Prng::new(4);
+        let (mut right, mut none) = (0, 0);
+        for number in 0..3000usize {
+            let mut plain = vec![0; prng.below(3000) as usize];
+            prng.fill(&mut plain);
+            plain.iter_mut().for_each(|byte| *byte %= 1 << (number % 8));
+            let mut block = lz4_flex::block::compress(&plain);
+            assert_eq!(unpacked_len(&block), Some(plain.len()));
+            if let Some(byte) = block.len().checked_sub(1).map(|last| prng.below(last as u64 + 1) as usize) {
+                block[byte] = prng.next_u64() as u8;
+            }
+            let mut out = vec![0; block.len() * MOST_EXPANSION + 64];
+            // The walk may refuse what a decoder takes, as the offset 0, and never the other way round.
+            match (unpacked_len(&block), lz4_flex::block::decompress_into(&block, &mut out)) {
+                (Some(len), Ok(found)) => {
+                    assert_eq!(len, found);
+                    right += 1;
+                }
+                (Some(len), Err(error)) => panic!("{len} bytes, {error}"),
+                (None, _) => none += 1,
+            }
+        }
+        assert!(right > 500 && none > 100, "{right} right, {none} none");
     }
 
     #[test]

@@ -19,6 +19,36 @@ use super::Codec;
 pub use encode::compress;
 pub use recompress::recompress;
 
+/// A decoder's buffer may be as large as this, or twice the block, on the block's word alone: what the window of another
+/// codec takes too. A block that unpacks to more is walked through first, so that nothing is allocated for a mere claim.
+#[cfg(any(feature = "lz4", feature = "snappy"))]
+const UNCHECKED: usize = 64 << 10;
+
+/// Makes room for `len` bytes and no more.
+#[cfg(any(feature = "lz4", feature = "snappy"))]
+fn make_room(buffer: &mut Vec<u8>, len: usize) {
+    buffer.clear();
+    if buffer.capacity() < len {
+        *buffer = Vec::new();
+        buffer.reserve_exact(len);
+    }
+    buffer.resize(len, 0);
+}
+
+/// Why a decoder cannot go on.
+enum Bad {
+    Corrupt(String),
+    /// A block that unpacks to more than the limit by itself.
+    #[allow(dead_code, reason = "only lz4 and snappy know it beforehand")]
+    Limit,
+}
+
+impl From<String> for Bad {
+    fn from(what: String) -> Bad {
+        Bad::Corrupt(what)
+    }
+}
+
 /// Why compressed bytes could not be unpacked.
 ///
 /// ```
@@ -130,9 +160,9 @@ impl<'a> Decoder<'a> {
             #[cfg(feature = "gzip")]
             Codec::Gzip => Inner::Gzip(Box::new(flate2::bufread::GzDecoder::new(bytes))),
             #[cfg(feature = "snappy")]
-            Codec::Snappy => Inner::Snappy(snappy::Snappy::new(bytes)),
+            Codec::Snappy => Inner::Snappy(snappy::Snappy::new(bytes, limit)),
             #[cfg(feature = "lz4")]
-            Codec::Lz4 => Inner::Lz4(lz4::Lz4::new(bytes, check_lz4_header)),
+            Codec::Lz4 => Inner::Lz4(lz4::Lz4::new(bytes, check_lz4_header, limit)),
             #[cfg(feature = "zstd")]
             Codec::Zstd => Inner::Zstd(zstandard::Zstandard::new(bytes)),
             #[allow(unreachable_patterns, reason = "with every codec compiled in")]
@@ -172,7 +202,7 @@ impl<'a> Decoder<'a> {
     }
 
     fn read_inner(&mut self, out: &mut [u8]) -> Result<usize, CompressionError> {
-        let result: Result<usize, String> = match &mut self.inner {
+        let result: Result<usize, Bad> = match &mut self.inner {
             Inner::Plain(bytes) => {
                 let n = bytes.len().min(out.len());
                 out[..n].copy_from_slice(&bytes[..n]);
@@ -190,14 +220,14 @@ impl<'a> Decoder<'a> {
                     }
                     Ok(0)
                 }
-                other => other.map_err(|e| e.to_string()),
+                other => other.map_err(|e| e.to_string().into()),
             },
             #[cfg(feature = "snappy")]
             Inner::Snappy(decoder) => decoder.read(out),
             #[cfg(feature = "lz4")]
             Inner::Lz4(decoder) => decoder.read(out),
             #[cfg(feature = "zstd")]
-            Inner::Zstd(decoder) => decoder.read(out),
+            Inner::Zstd(decoder) => decoder.read(out).map_err(Bad::from),
             Inner::NotCompiledIn => return Err(self.error(CompressionFault::NotCompiledIn)),
             Inner::End => Ok(0),
         };
@@ -207,9 +237,12 @@ impl<'a> Decoder<'a> {
                 Ok(0)
             }
             Ok(n) => Ok(n),
-            Err(what) => {
+            Err(bad) => {
                 self.inner = Inner::End;
-                Err(self.error(CompressionFault::Corrupt(what)))
+                Err(self.error(match bad {
+                    Bad::Corrupt(what) => CompressionFault::Corrupt(what),
+                    Bad::Limit => CompressionFault::Limit { bytes: self.limit },
+                }))
             }
         }
     }

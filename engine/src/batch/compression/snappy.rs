@@ -1,5 +1,7 @@
 //! Snappy, as snappy-java ("xerial") frames it, or as one raw block.
 
+use super::{Bad, UNCHECKED, make_room};
+
 /// Eight bytes of magic, a version and the least version that can read it.
 pub(super) const XERIAL_HEADER: usize = 16;
 pub(super) const XERIAL_MAGIC: [u8; 8] = [0x82, b'S', b'N', b'A', b'P', b'P', b'Y', 0];
@@ -11,6 +13,7 @@ pub(super) struct Snappy<'a> {
     blocks: Blocks<'a>,
     unpacked: Vec<u8>,
     given: usize,
+    limit: u64,
 }
 
 enum Blocks<'a> {
@@ -21,7 +24,7 @@ enum Blocks<'a> {
 }
 
 impl<'a> Snappy<'a> {
-    pub(super) fn new(bytes: &'a [u8]) -> Snappy<'a> {
+    pub(super) fn new(bytes: &'a [u8], limit: u64) -> Snappy<'a> {
         let blocks = match bytes.split_at_checked(XERIAL_HEADER) {
             Some((header, rest)) if header.starts_with(&XERIAL_MAGIC) => {
                 match i32::from_be_bytes([header[8], header[9], header[10], header[11]]) {
@@ -31,10 +34,10 @@ impl<'a> Snappy<'a> {
             }
             _ => Blocks::Raw(bytes),
         };
-        Snappy { blocks, unpacked: Vec::new(), given: 0 }
+        Snappy { blocks, unpacked: Vec::new(), given: 0, limit }
     }
 
-    pub(super) fn read(&mut self, out: &mut [u8]) -> Result<usize, String> {
+    pub(super) fn read(&mut self, out: &mut [u8]) -> Result<usize, Bad> {
         while self.given == self.unpacked.len() {
             let Some(block) = self.next_block()? else { return Ok(0) };
             self.unpack(block)?;
@@ -68,13 +71,21 @@ impl<'a> Snappy<'a> {
         }
     }
 
-    fn unpack(&mut self, block: &[u8]) -> Result<(), String> {
+    fn unpack(&mut self, block: &[u8]) -> Result<(), Bad> {
         let len = snap::raw::decompress_len(block).map_err(|e| e.to_string())?;
         if len > block.len() * MOST_EXPANSION {
-            return Err(format!("a block of {} bytes claims to unpack to {len}", block.len()));
+            return Err(format!("a block of {} bytes claims to unpack to {len}", block.len()).into());
+        }
+        if len > UNCHECKED.max(2 * block.len()) {
+            if unpacked_len(block) != Some(len) {
+                return Err(format!("a block does not unpack to {len} bytes, as it claims").into());
+            }
+            if len as u64 > self.limit {
+                return Err(Bad::Limit);
+            }
         }
         self.given = 0;
-        self.unpacked.resize(len, 0);
+        make_room(&mut self.unpacked, len);
         let found =
             snap::raw::Decoder::new().decompress(block, &mut self.unpacked).map_err(|e| e.to_string())?;
         self.unpacked.truncate(found);
@@ -82,20 +93,88 @@ impl<'a> Snappy<'a> {
     }
 }
 
+/// How many bytes a block unpacks to: walked through, without writing any. None if it cannot be unpacked.
+fn unpacked_len(block: &[u8]) -> Option<usize> {
+    let mut at = block.iter().position(|byte| *byte < 0x80)? + 1;
+    let mut len = 0usize;
+    let number = |at: usize, width: usize| {
+        let bytes = block.get(at..at + width)?;
+        Some(bytes.iter().rev().fold(0usize, |number, byte| number << 8 | usize::from(*byte)))
+    };
+    while at < block.len() {
+        let tag = block[at];
+        let upper = usize::from(tag >> 2);
+        at += 1;
+        if tag & 3 == 0 {
+            let width = upper.saturating_sub(59);
+            let literals = if width == 0 { upper } else { number(at, width)? } + 1;
+            at += width + literals;
+            len += literals;
+            continue;
+        }
+        let (width, copied) = match tag & 3 {
+            1 => (1, 4 + (upper & 7)),
+            2 => (2, upper + 1),
+            _ => (4, upper + 1),
+        };
+        let high = if width == 1 { usize::from(tag >> 5) << 8 } else { 0 };
+        let offset = high | number(at, width)?;
+        if offset == 0 || offset > len {
+            return None;
+        }
+        at += width;
+        len += copied;
+    }
+    (at == block.len()).then_some(len)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn corrupt(bad: Bad) -> String {
+        match bad {
+            Bad::Corrupt(what) => what,
+            Bad::Limit => "the limit".into(),
+        }
+    }
+
     fn unpack(bytes: &[u8]) -> Result<Vec<u8>, String> {
-        let mut snappy = Snappy::new(bytes);
+        let mut snappy = Snappy::new(bytes, 1 << 20);
         let mut out = vec![0; 1000];
         let mut len = 0;
         loop {
-            match snappy.read(&mut out[len..])? {
+            match snappy.read(&mut out[len..]).map_err(corrupt)? {
                 0 => return Ok(out[..len].to_vec()),
                 n => len += n,
             }
         }
+    }
+
+    #[test]
+    fn a_walk_finds_the_length_that_unpacking_finds() {
+        let mut prng = highwater_base::Prng::new(4);
+        let (mut right, mut none) = (0, 0);
+        for number in 0..3000usize {
+            let mut plain = vec![0; prng.below(90_000) as usize >> (number % 9)];
+            prng.fill(&mut plain);
+            plain.iter_mut().for_each(|byte| *byte %= 1 << (number % 8));
+            let mut block = snap::raw::Encoder::new().compress_vec(&plain).unwrap();
+            assert_eq!(unpacked_len(&block), Some(plain.len()));
+            let at = prng.below(block.len() as u64) as usize;
+            block[at] = prng.next_u64() as u8;
+            let claimed = snap::raw::decompress_len(&block).unwrap_or(usize::MAX);
+            match (unpacked_len(&block), snap::raw::Decoder::new().decompress_vec(&block)) {
+                (Some(len), Ok(found)) => {
+                    assert_eq!((len, len), (found.len(), claimed));
+                    right += 1;
+                }
+                (Some(len), Err(_)) => assert_ne!(len, claimed),
+                (None, Err(_)) => none += 1,
+                (None, Ok(found)) => panic!("{} bytes come out", found.len()),
+            }
+        }
+        assert!(right > 500 && none > 100, "{right} right, {none} none");
     }
 
     #[test]
