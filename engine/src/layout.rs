@@ -34,6 +34,8 @@ pub const QUORUM_STATE: &str = "quorum-state";
 pub const CHECKPOINT: &str = "highwater.checkpoint";
 /// Ours: topics, settings and producer ids, in a data directory.
 pub const CATALOG: &str = "highwater.catalog";
+/// Ours: what a clean stop knew of each log, in a data directory.
+pub const MANIFEST: &str = "highwater.manifest";
 /// Ours: the segment that comes next, before its base offset is known.
 pub const PREPARED: &str = "next.prepared";
 /// Suffix of a file that is being written and will be renamed.

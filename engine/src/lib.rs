@@ -37,6 +37,7 @@ mod error;
 pub mod index;
 pub mod layout;
 mod log;
+mod manifest;
 pub mod producers;
 pub mod recovery;
 pub mod retention;
@@ -45,10 +46,11 @@ mod segment;
 mod tail;
 mod ticket;
 pub mod transactions;
+mod whole_file;
 
 pub use cleaner::{Cleaner, CleanerSettings};
 pub use config::{Durability, LogSettings, Preallocate, RecordCheck, SettingError};
-pub use directory::{DataDirectory, read_file, replace_file};
+pub use directory::DataDirectory;
 pub use engine::{
     Engine, EngineConfig, EngineError, EngineMetrics, Follower, LogFacts, LogHandle, LogMetrics, NewRecord,
     Notice, StoredRecord,
@@ -58,8 +60,10 @@ pub use log::{
     AbortedTransaction, Appended, Fetched, Isolation, Log, LogEvent, Lookup, OpenHint, Origin, Read, ReadId,
     ScrubFacts, TimestampOffset,
 };
+pub use manifest::{ListedLog, Manifest, StoppedLog};
 pub use recovery::{Checkpoint, Finding, RecoveryReport, Verdict};
 pub use ticket::{Promise, Ticket};
+pub use whole_file::{read_file, replace_file};
 
 // The words of the crates below that an embedder needs, so that this crate is the only one to name.
 pub use highwater_base::{LeaderEpoch, Limits, Offset, ProducerEpoch, ProducerId, Uuid, WallMs};

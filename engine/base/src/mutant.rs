@@ -91,6 +91,8 @@ mutants! {
     ProducersNotReplayed = "producers_not_replayed",
     /// A marker needs a higher epoch than the one before (R82, KAFKA-19999).
     MarkerNeedsNewerEpoch = "marker_needs_newer_epoch",
+    /// A manifest is believed whatever became of the files that it lists.
+    ManifestTrusted = "manifest_trusted",
     /// A batch of an older producer epoch is taken (R87, KAFKA-6119).
     OldEpochAccepted = "old_epoch_accepted",
     /// A compacted segment larger than those that it replaces ends the pass (R54, KAFKA-5316).

@@ -37,7 +37,7 @@ impl Directories {
         let mut found: BTreeMap<String, PlannedLog> = BTreeMap::new();
         for path in &config.directories {
             let lock = lock(&config.storage, &mut *io, path)?;
-            let directory = DataDirectory::open(&mut *io, path)?;
+            let mut directory = DataDirectory::open(&mut *io, path)?;
             let mut logs = 0;
             for partition in directory.current().filter(|p| p.partition == PartitionIndex::new(0)) {
                 logs += 1;
@@ -45,8 +45,10 @@ impl Directories {
                 let hint: OpenHint = directory.hint(partition);
                 let name = partition.topic.to_string();
                 let settings = config.settings_of(&name);
-                found.entry(name.clone()).or_insert(PlannedLog { name, dir, hint, settings });
+                let listed = directory.listed(partition);
+                found.entry(name.clone()).or_insert(PlannedLog { name, dir, hint, settings, listed });
             }
+            directory.forget_manifest();
             all.push(Held { directory, logs, _lock: lock });
         }
         let mut found: Vec<PlannedLog> = found.into_values().collect();
@@ -68,11 +70,20 @@ impl Directories {
         Ok(held.directory.path().join(PartitionDir::current(partition(name)).to_string()))
     }
 
-    /// Writes Kafka's checkpoints and the marker of a clean stop into each directory.
-    pub(super) fn stopped_cleanly(&mut self, ends: &[LogEnd]) -> Result<(), EngineError> {
+    /// What an operator should know of them.
+    pub(super) fn notes(&self) -> Vec<String> {
+        self.all.iter().flat_map(|held| held.directory.notes().iter().cloned()).collect()
+    }
+
+    /// Writes the manifest, Kafka's checkpoints and the marker of a clean stop into each directory.
+    pub(super) fn stopped_cleanly(&mut self, mut ends: Vec<LogEnd>) -> Result<(), EngineError> {
         let mut io = self.storage.io(16)?;
         for held in &self.all {
             let directory = &held.directory;
+            let stopped = ends.iter_mut().filter(|end| end.dir.parent() == Some(directory.path()));
+            let stopped = stopped.filter_map(|end| end.stopped.take()).collect();
+            // Without one the next opening takes longer, and that is all.
+            let _slower = directory.write_manifest(&mut *io, stopped);
             let ours = || ends.iter().filter(|end| end.dir.parent() == Some(directory.path()));
             let of = |offset: fn(&LogEnd) -> Offset| OffsetCheckpoint {
                 offsets: ours().map(|end| (partition(&end.name), offset(end))).collect(),

@@ -162,6 +162,12 @@ impl Engine {
         &self.recovered
     }
 
+    /// What an operator should know of the data directories since they were opened: a line for each manifest that is
+    /// damaged and was ignored, which only made the opening slower.
+    pub fn notes(&self) -> Vec<String> {
+        self.directories.lock().notes()
+    }
+
     /// The engine's figures, all logs together.
     pub fn metrics(&self) -> Result<EngineMetrics, EngineError> {
         let mut asked = Vec::new();
@@ -214,7 +220,7 @@ impl Engine {
         for shard in std::mem::take(&mut self.shards) {
             finished(shard.thread.join())?;
         }
-        self.directories.get_mut().stopped_cleanly(&ends)
+        self.directories.get_mut().stopped_cleanly(ends)
     }
 
     /// The directories that hold the logs.

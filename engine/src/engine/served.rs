@@ -136,6 +136,7 @@ impl Served {
             log_start: self.log.log_start(),
             log_end: self.log.log_end(),
             cleaned_to: self.log.cleaned_to(),
+            stopped: self.log.stopped(),
         }
     }
 
@@ -238,7 +239,10 @@ impl Served {
                 let (bytes, reply) = (append.batch.len(), append.reply);
                 self.unacknowledged.push_back(Unacknowledged { appended, bytes, reply });
             }
-            Err(AppendError::Backpressure { .. } | AppendError::Busy(Busy::Creating | Busy::Truncating)) => {
+            Err(
+                AppendError::Backpressure { .. }
+                | AppendError::Busy(Busy::Creating | Busy::Waking | Busy::Truncating),
+            ) => {
                 return Some(append);
             }
             Err(error) => {

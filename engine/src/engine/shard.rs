@@ -12,8 +12,8 @@ use super::served::Served;
 use super::{EngineError, EngineMetrics, LogFacts, LogMetrics};
 use crate::ticket::Promise;
 use crate::{
-    Appended, Cleaner, CleanerSettings, Fetched, Isolation, Log, LogSettings, OpenHint, RecoveryReport,
-    TimestampOffset,
+    Appended, Cleaner, CleanerSettings, Fetched, Isolation, ListedLog, Log, LogSettings, OpenHint,
+    RecoveryReport, StoppedLog, TimestampOffset,
 };
 
 /// What a shard is to open before it serves.
@@ -29,6 +29,8 @@ pub(super) struct PlannedLog {
     pub(super) dir: PathBuf,
     pub(super) hint: OpenHint,
     pub(super) settings: LogSettings,
+    /// What the directory's manifest says of it.
+    pub(super) listed: Option<ListedLog>,
 }
 
 /// A log that a shard has opened.
@@ -47,6 +49,8 @@ pub(super) struct LogEnd {
     pub(super) log_start: Offset,
     pub(super) log_end: Offset,
     pub(super) cleaned_to: Offset,
+    /// For the manifest.
+    pub(super) stopped: Option<StoppedLog>,
 }
 
 /// Where an answer goes, and the place that it frees.
@@ -170,7 +174,14 @@ impl EngineShard {
         let mut found = Vec::new();
         for planned in plan.logs {
             let owner = shard.next_owner();
-            let (log, report) = Log::open(io, now, &planned.dir, owner, planned.settings, planned.hint)?;
+            let PlannedLog { dir, settings, hint, listed, .. } = &planned;
+            let listed = listed.as_ref();
+            let asleep =
+                listed.and_then(|listed| Log::open_listed(now, dir, owner, *settings, *hint, listed));
+            let (log, report) = match asleep {
+                Some(opened) => opened,
+                None => Log::open(io, now, dir, owner, *settings, *hint)?,
+            };
             shard.logs.push(Some(Served::opened(planned.name.clone(), log, shard.listener.clone())));
             shard.stirred.push(owner);
             found.push(Found { name: planned.name, owner, report });

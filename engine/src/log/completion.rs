@@ -79,6 +79,7 @@ impl Log {
             Purpose::Open(base) => self.open_failed(base, error),
             Purpose::Scrub { .. } => {}
             Purpose::Create => self.fail("create", error),
+            Purpose::Wake => self.fail("open", error),
             Purpose::Next | Purpose::Name(_) | Purpose::Fresh(_) | Purpose::SyncNames(_) => {
                 self.fail("roll", error)
             }
@@ -127,6 +128,7 @@ impl Log {
             Purpose::Checkpoint => self.checkpointed(now),
             Purpose::LoadSnapshot => self.snapshot_loaded(script),
             Purpose::Cut => self.cut_done(script),
+            Purpose::Wake => self.woken(script),
             Purpose::Open(base) => self.opened(base, script, io),
             Purpose::Scrub { segment, from } => self.scrubbed(now, segment, from, script),
             Purpose::Rename => self.renamed(),
@@ -135,6 +137,7 @@ impl Log {
             Purpose::CompactSwap => self.swapped(),
             Purpose::CompactEnd => {}
             Purpose::Close => {
+                self.settle_checkpoint();
                 self.state = State::Closed;
                 self.events.push_back(LogEvent::Closed);
             }

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use highwater_base::{Now, Offset, TraceHash, Uuid};
+use highwater_io::FileId;
 
 use super::flight::Purpose;
 use super::script::Step;
@@ -55,10 +56,12 @@ impl Log {
             return;
         }
         // Scripts between two steps are given up: what they would have made goes too.
+        let waking = self.scripts.iter().flatten().filter(|running| running.purpose == Purpose::Wake);
+        let mut files: Vec<FileId> = waking.filter_map(|running| running.script.file()).collect();
         self.scripts.clear();
         self.writes.clear();
         self.compaction.forget();
-        let files = self.compaction.take_files();
+        files.extend(self.compaction.take_files());
         let mut steps: Vec<Step> =
             files.into_iter().flat_map(|file| [Step::Adopt(file), Step::Close]).collect();
         for segment in &mut self.segments {

@@ -109,6 +109,8 @@ pub(crate) enum Purpose {
     LoadSnapshot,
     /// A truncation or a restart acts on disk.
     Cut,
+    /// The active segment's file is opened, its last block read.
+    Wake,
     /// A sealed segment is opened for a reader.
     Open(Offset),
     /// A slice of this sealed segment is compared with its seal.

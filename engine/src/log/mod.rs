@@ -17,6 +17,7 @@ mod flush;
 mod invariants;
 mod judge;
 mod keep;
+mod listed;
 mod lookup;
 mod open;
 mod read;
@@ -53,6 +54,7 @@ use crate::{Busy, Durability, LogFailure, LogSettings};
 use checkpoint::CheckpointState;
 use cold::Readers;
 use flight::{Flights, InWrite, NoSpace, Running};
+use listed::Sleep;
 use truncate::Cut;
 
 /// Where a log is in its life.
@@ -188,6 +190,7 @@ pub struct Log {
     announced_start: Offset,
     /// Idle, and its memory given back.
     resting: bool,
+    sleep: Sleep,
     /// Bytes that were unsynced when the limit of them came into force.
     unsynced_allowance: u64,
 
@@ -265,6 +268,7 @@ impl Log {
             delete_wanted: false,
             announced_start: start,
             resting: false,
+            sleep: Sleep::Awake,
             unsynced_allowance: 0,
             flights: Flights::default(),
             scripts: Vec::new(),

@@ -139,6 +139,9 @@ impl Log {
 
     /// Takes every waiting reader as far as the bytes in memory allow.
     pub(super) fn drive_readers(&mut self, now: Now, io: &mut dyn Io) {
+        if !self.is_awake() {
+            return;
+        }
         for slot in 0..self.readers.slots.len() {
             self.drive_reader(slot, now, io);
         }

@@ -147,6 +147,10 @@ impl Log {
         if expired == 0 {
             return;
         }
+        if expired == self.segments.len() && !self.is_awake_or_wakes() {
+            self.retention.next_check = now.mono;
+            return;
+        }
         if expired == self.segments.len() {
             // Everything may go: an empty segment goes on from here.
             self.roll(now, self.log_end);

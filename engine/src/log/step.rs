@@ -66,6 +66,9 @@ impl Log {
 
     /// Starts a script; its first step is submitted by this or the next step.
     pub(super) fn run(&mut self, purpose: Purpose, steps: impl IntoIterator<Item = Step>) {
+        if !matches!(purpose, Purpose::Open(_) | Purpose::Scrub { .. }) {
+            self.is_pristine_no_more();
+        }
         let running =
             Running { purpose, script: Script::new(steps), submitted: false, retry_at: None, retries: 0 };
         match self.scripts.iter().position(Option::is_none) {

@@ -89,7 +89,7 @@ impl Log {
         let live = self.live_count();
         let idle = self.readers.slots.iter().flatten().all(|reader| reader.pending == 0);
         let drained = self.synced_end == self.log_end && !self.epochs_dirty && live == 1;
-        if !drained || !self.is_quiet() || !self.compaction_is_quiet() || !idle {
+        if !self.is_awake_or_wakes() || !drained || !self.is_quiet() || !self.compaction_is_quiet() || !idle {
             return;
         }
         // Readers begin again from what is left.

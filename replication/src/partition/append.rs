@@ -62,7 +62,9 @@ impl Partition {
         let origin = Origin::Client { leader_epoch: self.leader_epoch() };
         match self.log.append(now, records, origin) {
             Ok(appended) => Ok(Some(appended)),
-            Err(AppendError::Backpressure { .. } | AppendError::Busy(Busy::Creating)) => Ok(None),
+            Err(AppendError::Backpressure { .. } | AppendError::Busy(Busy::Creating | Busy::Waking)) => {
+                Ok(None)
+            }
             Err(error) => Err(error.into()),
         }
     }

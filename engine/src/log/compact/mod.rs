@@ -70,6 +70,11 @@ impl CompactionState {
         self.cleaned_to = self.cleaned_to.min(end);
     }
 
+    /// Whether no file of a pass is left on disk.
+    pub(super) fn left_nothing(&self) -> bool {
+        self.running.is_none() && self.cleaned.is_none()
+    }
+
     /// Nothing more is done; the map's memory goes.
     pub(super) fn forget(&mut self) {
         self.running = None;

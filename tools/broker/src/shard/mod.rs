@@ -18,6 +18,7 @@ use std::time::Duration;
 use crossbeam_channel::Sender;
 use highwater_base::{Limits, Mono, Now, Prng};
 use highwater_control::{BrokerState, Command, ControlError, Image};
+use highwater_engine::Manifest;
 use highwater_io::{Completion, Io, Park};
 use highwater_runtime::{Housekeeping, Next, Shard, TaskId, Turn};
 
@@ -58,6 +59,8 @@ pub(crate) struct Parts {
     pub(crate) node: NodeFacts,
     pub(crate) image: Arc<Image>,
     pub(crate) dirs: Arc<Vec<DirFacts>>,
+    /// What a clean stop knew of the logs in each of them, in their order.
+    pub(crate) manifests: Arc<Vec<Manifest>>,
     /// Directories that were broken at the start.
     pub(crate) broken: Arc<Vec<PathBuf>>,
     pub(crate) mail: Mail,

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use highwater_base::{BrokerId, Mono, Now, Offset, PartitionIndex, ProducerId, TopicPartition};
 use highwater_control::{Image, Topic};
 use highwater_engine::layout::PartitionDir;
-use highwater_engine::{Cleaner, Log as EngineLog};
+use highwater_engine::{Cleaner, Log as EngineLog, StoppedLog};
 use highwater_io::{Completion, Io};
 use highwater_replication::{Node, Outgoing, Partition, PartitionKey, assignment_of};
 
@@ -306,6 +306,12 @@ impl Partitions {
             Some(PartitionOffsets { dir: place.dir, partition: place.partition.clone(), offsets })
         };
         self.places.iter().filter_map(told).collect()
+    }
+
+    /// What the manifests shall say, each of its directory's number.
+    pub(super) fn stopped(&self) -> Vec<(usize, StoppedLog)> {
+        let online = self.places.iter().filter(|(_, place)| !self.offline.contains(&place.dir));
+        online.filter_map(|(key, place)| Some((place.dir, self.node.get(*key)?.log().stopped()?))).collect()
     }
 
     /// Lets the cleaner look at the logs, if that is due.

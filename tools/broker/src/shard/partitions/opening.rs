@@ -125,7 +125,13 @@ impl Partitions {
                     topic_id: Some(topic),
                     stale: facts.stale,
                 };
-                let opened = EngineLog::open(io, now, &path, owner, settings, hint);
+                let listed = parts.manifests.get(dir).and_then(|of| of.log(&place.partition.to_string()));
+                let asleep = listed
+                    .and_then(|listed| EngineLog::open_listed(now, &path, owner, settings, hint, &listed));
+                let opened = match asleep {
+                    Some(opened) => Ok(opened),
+                    None => EngineLog::open(io, now, &path, owner, settings, hint),
+                };
                 let (opened, report) = match opened {
                     Ok(opened) => opened,
                     // The device's trouble: other partitions, and other directories, are served.
