@@ -139,8 +139,7 @@ impl Log {
             gathered.aborted.clear();
         }
         let mut segment = Segment::new(base, modified_ms, Phase::Sealed(Sealed::default()));
-        segment.size = at.0;
-        segment.end = at.1;
+        (segment.size, segment.end) = at;
         segment.largest = gathered.largest;
         segment.aborted = std::mem::take(&mut gathered.aborted);
         self.log_end = at.1;
@@ -148,7 +147,8 @@ impl Log {
             self.keep_active(io, found, segment, gathered, file, report)?;
         } else {
             segment.end = limit;
-            self.keep_sealed(io, found, segment, gathered, file, len, number >= plan.index_from, report)?;
+            let rebuilt = number >= plan.index_from;
+            self.keep_sealed(io, found, segment, gathered, file, (len, proven < at.0), rebuilt, report)?;
         }
         Ok(outcome)
     }

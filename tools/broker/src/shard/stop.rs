@@ -83,8 +83,7 @@ impl BrokerShard {
                     return false;
                 }
                 let (offsets, clean) = (self.partitions.offsets(), self.partitions.closed_cleanly());
-                let logs = self.partitions.stopped();
-                self.report(Report::Stopped { offsets, logs, clean });
+                self.report(Report::Stopped { offsets, clean });
                 true
             }
         }
