@@ -3,12 +3,13 @@
 
 use std::path::{Path, PathBuf};
 
-use highwater_base::{FilePos, Offset, TopicPartition};
-use highwater_io::{Buffer, EntryKind, ErrorKind, IoError, Op, OpenHow, Outcome, Park, Slice, blocking};
+use highwater_base::{Offset, TopicPartition};
+use highwater_io::{EntryKind, ErrorKind, IoError, Op, Outcome, Park, blocking};
 
-use crate::OpenHint;
 use crate::checkpoint_file::{OffsetCheckpoint, encode_clean_shutdown, text_of};
 use crate::layout::{self, PartitionDir, PartitionRole};
+use crate::whole_file::{read_file, replace_file};
+use crate::{ListedLog, Manifest, OpenHint, StoppedLog};
 
 /// What a data directory held when it was opened. Its lock is the caller's: see [`highwater_io`].
 ///
@@ -32,14 +33,16 @@ pub struct DataDirectory {
     cleaner_offsets: OffsetCheckpoint,
     partitions: Vec<PartitionDir>,
     others: Vec<std::ffi::OsString>,
+    manifest: Manifest,
+    notes: Vec<String>,
 }
 
 /// A checkpoint file larger than this is not read: a million partitions fit.
 const CHECKPOINT_BYTES: usize = 300 << 20;
 
 impl DataDirectory {
-    /// Makes the directory if it is missing, reads what it holds, and **removes the marker of a clean stop**, durably,
-    /// so that a crash from here on counts as one (KAFKA-10471). An unreadable checkpoint counts as empty, which costs
+    /// Makes the directory if it is missing, reads what it holds, and **removes the marker of a clean stop** and the
+    /// manifest, durably, so that a crash from here on counts as one (KAFKA-10471). An unreadable checkpoint counts as empty, which costs
     /// a longer recovery, as in Kafka.
     pub fn open(io: &mut dyn Park, path: &Path) -> Result<DataDirectory, IoError> {
         make(io, path)?;
@@ -70,13 +73,26 @@ impl DataDirectory {
             cleaner_offsets: OffsetCheckpoint::default(),
             partitions,
             others,
+            manifest: Manifest::default(),
+            notes: Vec::new(),
         };
         directory.log_starts = directory.read(io, layout::LOG_STARTS)?;
         directory.recovery_points = directory.read(io, layout::RECOVERY_POINTS)?;
         directory.high_watermarks = directory.read(io, layout::HIGH_WATERMARKS)?;
         directory.cleaner_offsets = directory.read(io, layout::CLEANER_OFFSETS)?;
-        if clean {
-            blocking::run(io, Op::Unlink { path: path.join(layout::CLEAN_SHUTDOWN) })?;
+        let listed = directory.others.iter().any(|name| name == layout::MANIFEST);
+        if listed {
+            let (manifest, ignored) = Manifest::load(io, path)?;
+            directory.manifest = manifest;
+            directory.notes.extend(ignored);
+        }
+        // Both are gone for good before anything that they speak of may change.
+        for (there, name) in [(listed, layout::MANIFEST), (clean, layout::CLEAN_SHUTDOWN)] {
+            if there {
+                blocking::run(io, Op::Unlink { path: path.join(name) })?;
+            }
+        }
+        if listed || clean {
             blocking::run(io, Op::SyncDir { path: path.to_path_buf() })?;
         }
         Ok(directory)
@@ -86,6 +102,21 @@ impl DataDirectory {
         let text = read_file(io, &self.path.join(name), CHECKPOINT_BYTES)?;
         let text = text.as_deref().map(text_of);
         Ok(text.and_then(|text| OffsetCheckpoint::decode(text).ok()).unwrap_or_default())
+    }
+
+    /// What the manifest says of a partition's log, for [`crate::Log::open_listed`].
+    pub fn listed(&self, partition: &TopicPartition) -> Option<ListedLog> {
+        self.manifest.log(&partition.to_string())
+    }
+
+    /// Forgets the manifest: the logs are open.
+    pub fn forget_manifest(&mut self) {
+        self.manifest = Manifest::default();
+    }
+
+    /// What an operator should know of the directory: why its manifest was ignored, if it was.
+    pub fn notes(&self) -> &[String] {
+        &self.notes
     }
 
     /// Where it is.
@@ -145,6 +176,11 @@ impl DataDirectory {
         replace_file(io, &self.path.join(name), checkpoint.encode().into_bytes())
     }
 
+    /// Writes the manifest of the logs that were stopped: before the marker. Without one the next start takes longer.
+    pub fn write_manifest(&self, io: &mut dyn Park, logs: Vec<StoppedLog>) -> Result<(), IoError> {
+        Manifest::write(io, &self.path, logs)
+    }
+
     /// Leaves the marker of a clean stop: the last thing a process does here.
     pub fn stopped_cleanly(&self, io: &mut dyn Park, broker_epoch: i64) -> Result<(), IoError> {
         let text = encode_clean_shutdown(broker_epoch);
@@ -165,78 +201,5 @@ pub(crate) fn make(io: &mut dyn Park, path: &Path) -> Result<(), IoError> {
     }
     blocking::run(io, Op::CreateDir { path: path.to_path_buf() })?;
     blocking::run(io, Op::SyncDir { path: parent.unwrap_or(Path::new(".")).to_path_buf() })?;
-    Ok(())
-}
-
-/// A whole file, or `None` if it is not there. A file above `limit` bytes is an error, and is not read.
-///
-/// ```
-/// use highwater_io::MemoryIo;
-/// assert_eq!(highwater_engine::read_file(&mut MemoryIo::new(), "/missing".as_ref(), 100)?, None);
-/// # Ok::<(), highwater_io::IoError>(())
-/// ```
-pub fn read_file(io: &mut dyn Park, path: &Path, limit: usize) -> Result<Option<Vec<u8>>, IoError> {
-    let open = Op::Open { path: path.to_path_buf(), how: OpenHow::Read, direct: false };
-    let (file, len) = match blocking::run(io, open) {
-        Ok(Outcome::Opened { file, len, .. }) => (file, len),
-        Ok(_) => return Ok(None),
-        Err(error) if error.kind == ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(error),
-    };
-    let mut bytes = Vec::new();
-    let result = if len > limit as u64 {
-        Err(IoError::of(ErrorKind::Other, "read (larger than it can be)", path.display().to_string()))
-    } else {
-        loop {
-            let at = FilePos::new(bytes.len() as u64);
-            match blocking::run(io, Op::Read { file, at, buffer: Buffer::new(64 << 10) }) {
-                Ok(Outcome::Read { buffer }) if !buffer.is_empty() => {
-                    bytes.extend_from_slice(buffer.filled())
-                }
-                Ok(_) => break Ok(Some(bytes)),
-                Err(error) => break Err(error),
-            }
-        }
-    };
-    blocking::run(io, Op::Close { file })?;
-    result
-}
-
-/// Replaces a whole file by `.tmp`, sync, rename and a sync of the directory: after a crash it is old or new.
-///
-/// ```
-/// use highwater_io::MemoryIo;
-/// let mut io = MemoryIo::new();
-/// highwater_engine::replace_file(&mut io, "/a".as_ref(), b"new".to_vec())?;
-/// assert_eq!(highwater_engine::read_file(&mut io, "/a".as_ref(), 100)?.unwrap(), b"new");
-/// # Ok::<(), highwater_io::IoError>(())
-/// ```
-pub fn replace_file(io: &mut dyn Park, path: &Path, bytes: Vec<u8>) -> Result<(), IoError> {
-    let mut temporary = path.as_os_str().to_owned();
-    temporary.push(layout::TMP);
-    let temporary = PathBuf::from(temporary);
-    let open = Op::Open { path: temporary.clone(), how: OpenHow::CreateOrEmpty, direct: false };
-    let Outcome::Opened { file, .. } = blocking::run(io, open)? else {
-        return Err(IoError::of(ErrorKind::Other, "open", temporary.display().to_string()));
-    };
-    let data = Slice::from(bytes);
-    let mut done = 0;
-    let written = loop {
-        if done == data.len() {
-            break blocking::run(io, Op::Sync { file, data_only: false, urgent: false }).map(|_| ());
-        }
-        let rest = data.range(done..data.len());
-        match blocking::run(io, Op::Write { file, at: FilePos::new(done as u64), data: rest, durable: false })
-        {
-            Ok(Outcome::Wrote { len }) => done += len,
-            Ok(_) => {}
-            Err(error) => break Err(error),
-        }
-    };
-    blocking::run(io, Op::Close { file })?;
-    written?;
-    blocking::run(io, Op::Rename { from: temporary, to: path.to_path_buf() })?;
-    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    blocking::run(io, Op::SyncDir { path: parent.to_path_buf() })?;
     Ok(())
 }

@@ -48,6 +48,15 @@ impl fmt::Display for EpochError {
 impl std::error::Error for EpochError {}
 
 impl EpochCache {
+    /// With these epochs; those that contradict a later one are left out.
+    pub(crate) fn of(entries: Vec<(LeaderEpoch, Offset)>) -> EpochCache {
+        let mut cache = EpochCache { entries: Vec::with_capacity(entries.len()) };
+        for (epoch, start) in entries {
+            cache.assign(epoch, start);
+        }
+        cache
+    }
+
     /// Notes that `epoch` began at `start`. Entries that contradict it (of the same or a later epoch, or that begin at
     /// or behind `start`) go. An epoch that is already the latest changes nothing. Says whether anything changed.
     pub fn assign(&mut self, epoch: LeaderEpoch, start: Offset) -> bool {

@@ -52,10 +52,10 @@ impl std::error::Error for LogFailure {}
 pub enum Busy {
     /// Its directory and first segment are being made.
     Creating,
+    /// It was opened without being read and is used for the first time: its last block is on its way.
+    Waking,
     /// It is being cut or restarted.
     Truncating,
-    /// Its copy in another data directory takes its place, which is soon over.
-    Moving,
     /// It is closed or about to be.
     Closing,
     /// It is deleted or about to be.
@@ -66,8 +66,8 @@ impl fmt::Display for Busy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Busy::Creating => "the log is being created",
+            Busy::Waking => "the log is being read for the first time",
             Busy::Truncating => "the log is being truncated",
-            Busy::Moving => "the log goes over to another data directory",
             Busy::Closing => "the log is closed",
             Busy::Deleting => "the log is deleted",
         })

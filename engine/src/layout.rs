@@ -34,10 +34,10 @@ pub const QUORUM_STATE: &str = "quorum-state";
 pub const CHECKPOINT: &str = "highwater.checkpoint";
 /// Ours: topics, settings and producer ids, in a data directory.
 pub const CATALOG: &str = "highwater.catalog";
+/// Ours: what a clean stop knew of each log, in a data directory.
+pub const MANIFEST: &str = "highwater.manifest";
 /// Ours: the segment that comes next, before its base offset is known.
 pub const PREPARED: &str = "next.prepared";
-/// Ours: the copy of a log that moves is complete; in a `-future` directory.
-pub const MOVED: &str = "highwater.moved";
 /// Suffix of a file that is being written and will be renamed.
 pub const TMP: &str = ".tmp";
 

@@ -37,30 +37,33 @@ mod error;
 pub mod index;
 pub mod layout;
 mod log;
+mod manifest;
 pub mod producers;
 pub mod recovery;
-pub mod relocation;
 pub mod retention;
 pub mod seal;
 mod segment;
 mod tail;
 mod ticket;
 pub mod transactions;
+mod whole_file;
 
 pub use cleaner::{Cleaner, CleanerSettings};
 pub use config::{Durability, LogSettings, Preallocate, RecordCheck, SettingError};
-pub use directory::{DataDirectory, read_file, replace_file};
+pub use directory::DataDirectory;
 pub use engine::{
     Engine, EngineConfig, EngineError, EngineMetrics, Follower, LogFacts, LogHandle, LogMetrics, NewRecord,
     Notice, StoredRecord,
 };
 pub use error::{AppendError, Busy, LogFailure, OpenError, ReadError};
 pub use log::{
-    AbortedTransaction, Appended, Fetched, Isolation, Log, LogEvent, Lookup, MoveFacts, OpenHint, Origin,
-    Read, ReadId, ScrubFacts, TimestampOffset,
+    AbortedTransaction, Appended, Fetched, Isolation, Log, LogEvent, Lookup, OpenHint, Origin, Read, ReadId,
+    ScrubFacts, TimestampOffset,
 };
+pub use manifest::{ListedLog, Manifest, StoppedLog};
 pub use recovery::{Checkpoint, Finding, RecoveryReport, Verdict};
 pub use ticket::{Promise, Ticket};
+pub use whole_file::{read_file, replace_file};
 
 // The words of the crates below that an embedder needs, so that this crate is the only one to name.
 pub use highwater_base::{LeaderEpoch, Limits, Offset, ProducerEpoch, ProducerId, Uuid, WallMs};

@@ -115,6 +115,11 @@ impl Tail {
         tail
     }
 
+    /// One that goes on at `end`, and must not before it is replaced by one with the last block.
+    pub(crate) fn without_last_block(segment: Place, end: Place, limits: &Limits) -> Tail {
+        Tail { end, ..Tail::new(segment, end.block_floor(), &[], limits) }
+    }
+
     /// Where the next staged byte goes.
     pub(crate) fn end(&self) -> Place {
         self.end

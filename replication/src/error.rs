@@ -126,7 +126,7 @@ fn append_code(error: &AppendError) -> i16 {
 
 fn busy_code(busy: Busy) -> i16 {
     match busy {
-        Busy::Creating | Busy::Truncating | Busy::Closing | Busy::Deleting => 6,
+        Busy::Creating | Busy::Waking | Busy::Truncating | Busy::Closing | Busy::Deleting => 6,
         _ => 6,
     }
 }

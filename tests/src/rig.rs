@@ -1,7 +1,7 @@
 //! One log on a simulated disk, driven operation by operation, with its model beside it.
 
 use std::cell::{Ref, RefCell};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use highwater_base::{LeaderEpoch, Offset, Uuid};
 use highwater_engine::batch::{set_base_offset, set_leader_epoch};
 use highwater_engine::{
     AppendError, Appended, Fetched, Log, LogEvent, LogSettings, OpenError, OpenHint, Origin, Read, ReadError,
-    ReadId, RecoveryReport, relocation,
+    ReadId, RecoveryReport,
 };
 use highwater_io::Completion;
 use highwater_sim::{SimDisk, SimIo};
@@ -18,9 +18,6 @@ use crate::model::{Model, Violation};
 
 /// The log's directory on every simulated disk.
 pub const DIR: &str = "/data/orders-0";
-
-/// The data directory that it lies in at first, and the one that [`Rig::begin_move`] moves it to and from, if that is there.
-pub const DIRECTORIES: [&str; 2] = ["/data", "/other"];
 
 /// Its topic's id.
 pub fn topic_id() -> Uuid {
@@ -101,8 +98,6 @@ pub struct Rig {
     failed: Option<i64>,
     /// Whether something was said to be durable after that.
     acked_after_failure: bool,
-    /// How often the log has moved to another data directory.
-    pub moves: usize,
 }
 
 fn watch(io: &mut SimIo, shared: &Rc<RefCell<Shared>>) {
@@ -154,7 +149,6 @@ impl Rig {
             closed: false,
             failed: None,
             acked_after_failure: false,
-            moves: 0,
         }
     }
 
@@ -229,8 +223,6 @@ impl Rig {
                     model.promise(end, end);
                 }
                 LogEvent::Failed(_) => self.failed = self.failed.or(Some(model.synced)),
-                LogEvent::MoveCaughtUp => self.log.finish_move(),
-                LogEvent::Moved { .. } => self.moves += 1,
                 _ => {}
             }
         }
@@ -373,13 +365,6 @@ impl Rig {
         self.step();
     }
 
-    /// Begins to move the log to the other of [`DIRECTORIES`], which must be there.
-    pub fn begin_move(&mut self) {
-        let to = DIRECTORIES.into_iter().find(|to| self.log.dir().parent() != Some(Path::new(to)));
-        self.log.move_to(Path::new(to.expect("one of the two")), Uuid::ZERO, u64::MAX);
-        self.step();
-    }
-
     /// Closes the log, opens it again, and goes on recording.
     pub fn close_and_reopen(&mut self) {
         self.log.close();
@@ -454,24 +439,5 @@ fn open_log(
 ) -> Result<(Log, RecoveryReport), OpenError> {
     let hint = OpenHint { clean_stop, topic_id: Some(topic_id()), ..OpenHint::default() };
     let now = io.clock().now();
-    let dir = settle_move(io)?;
-    Log::open(io, now, &dir, 7, settings, hint)
-}
-
-/// The log's directory; a move that was cut short is ended as a start ends it. Without a second data directory nothing is
-/// done.
-fn settle_move(io: &mut SimIo) -> Result<PathBuf, highwater_io::IoError> {
-    let seen: Vec<PathBuf> = io.disk().image().into_keys().filter(|path| path.iter().count() == 3).collect();
-    let name = Path::new(DIR).file_name().unwrap_or_default();
-    let current = seen.iter().find(|path| path.file_name() == Some(name)).cloned();
-    let is_copy =
-        |path: &PathBuf| path.file_name().is_some_and(|name| name.to_string_lossy().ends_with("-future"));
-    for copy in seen.iter().filter(|path| is_copy(path)) {
-        if current.is_some() {
-            relocation::discard(io, copy)?;
-        } else if relocation::completed_move(io, copy)?.is_some() {
-            return relocation::finish_move(io, copy, DIRECTORIES.map(Path::new));
-        }
-    }
-    Ok(current.unwrap_or_else(|| PathBuf::from(DIR)))
+    Log::open(io, now, Path::new(DIR), 7, settings, hint)
 }

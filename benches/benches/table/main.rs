@@ -7,6 +7,7 @@
 
 mod append;
 mod durable;
+mod many_logs;
 mod shared;
 
 use highwater_benches::row::{Better, Row};
@@ -15,12 +16,22 @@ use highwater_engine::{Durability, LogSettings, Preallocate, RecordCheck};
 /// A part of the table: its name, and what measures its rows with so many pairs of so many bytes.
 type Part = (&'static str, fn(rounds: u64, total: u64, rows: &mut Vec<Row>));
 
-const PARTS: [Part; 3] = [("append", append::rows), ("durable", durable::rows), ("shared", shared::rows)];
+const PARTS: [Part; 4] = [
+    ("append", append::rows),
+    ("durable", durable::rows),
+    ("shared", shared::rows),
+    ("many_logs", many_logs::rows),
+];
 
 fn main() {
     // `cargo bench -- NAME` names a criterion benchmark; this table has none. `cargo test --benches` passes `--test`.
     if std::env::args().any(|a| a == "--test" || a == "--list") {
         return;
+    }
+    if let [_, asked, dir] = &std::env::args().collect::<Vec<_>>()[..]
+        && asked == many_logs::IDLE
+    {
+        return many_logs::say_resident(dir.as_ref());
     }
     let rounds = number("HIGHWATER_BENCH_ROUNDS", 5);
     let total = number("HIGHWATER_BENCH_MB", 1024) << 20;

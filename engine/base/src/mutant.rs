@@ -91,6 +91,8 @@ mutants! {
     ProducersNotReplayed = "producers_not_replayed",
     /// A marker needs a higher epoch than the one before (R82, KAFKA-19999).
     MarkerNeedsNewerEpoch = "marker_needs_newer_epoch",
+    /// A manifest is believed whatever became of the files that it lists.
+    ManifestTrusted = "manifest_trusted",
     /// A batch of an older producer epoch is taken (R87, KAFKA-6119).
     OldEpochAccepted = "old_epoch_accepted",
     /// A compacted segment larger than those that it replaces ends the pass (R54, KAFKA-5316).
@@ -111,10 +113,6 @@ mutants! {
     CleanedMarkStays = "cleaned_mark_stays",
     /// The last batch before what is not compacted may go (R95, Redpanda 13639).
     LastBatchMayGo = "last_batch_may_go",
-    /// A log that moves takes its new name before the old directory has lost it, as in Kafka.
-    MoveEntersFirst = "move_enters_first",
-    /// The copy of a log that moves takes its place unsynced.
-    MoveUnsynced = "move_unsynced",
 }
 
 impl Mutant {

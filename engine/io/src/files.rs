@@ -111,6 +111,7 @@ impl Files {
         Ok(Ok(match op {
             Op::Open { path, how, direct } => (None, Slow::Open { path, how, direct }),
             Op::Stat { path } => (None, Slow::Stat { path }),
+            Op::StatMany { paths } => (None, Slow::StatMany { paths }),
             Op::Space { path } => (None, Slow::Space { path }),
             Op::ReadDir { path } => (None, Slow::ReadDir { path }),
             Op::Rename { from, to } => (None, Slow::Rename { from, to }),

@@ -109,7 +109,8 @@ pub use lock::{FileLock, LockError, is_locked};
 pub use map::Mapping;
 pub use memory::{MemoryDisk, MemoryIo};
 pub use op::{
-    Completion, ConnId, DirEntry, EntryKind, FileId, ListenerId, Op, OpenHow, Outcome, Prepared, Token,
+    Completion, ConnId, DirEntry, EntryKind, FileFacts, FileId, ListenerId, Op, OpenHow, Outcome, Prepared,
+    Token,
 };
 pub use posix::PosixIo;
 pub use process::raise_open_file_limit;

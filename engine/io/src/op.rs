@@ -150,6 +150,12 @@ pub enum Op {
         /// Where.
         path: PathBuf,
     },
+    /// What is at each of several paths, in one go: [`Outcome::Stats`]. Fails only as a whole, for want of something that
+    /// no path has to do with.
+    StatMany {
+        /// Where; a few thousand at most, as nothing else gets in between.
+        paths: Vec<PathBuf>,
+    },
     /// How large the file system that holds a path is, and how much may still be written to it: [`Outcome::Space`].
     Space {
         /// Where.
@@ -251,6 +257,23 @@ pub struct DirEntry {
     pub kind: EntryKind,
 }
 
+/// What [`Op::StatMany`] says of one path.
+///
+/// ```
+/// use highwater_io::{EntryKind, FileFacts};
+/// let facts = FileFacts { kind: EntryKind::File, len: 97, modified_ms: 1_767_225_600_000 };
+/// assert_eq!(facts.len, 97);
+/// ```
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct FileFacts {
+    /// What it is.
+    pub kind: EntryKind,
+    /// Length in bytes; of a directory whatever the file system says.
+    pub len: u64,
+    /// Last modification, in milliseconds since 1970; of a directory the last change of a name in it.
+    pub modified_ms: i64,
+}
+
 /// What an operation gave.
 #[derive(Debug)]
 #[non_exhaustive]
@@ -286,6 +309,11 @@ pub enum Outcome {
         modified_ms: i64,
         /// Which device it is on, to tell file systems apart.
         device: u64,
+    },
+    /// Several paths' facts.
+    Stats {
+        /// Of each path, in order; none where nothing is, or where it cannot be looked at.
+        facts: Vec<Option<FileFacts>>,
     },
     /// A file system's room.
     Space {

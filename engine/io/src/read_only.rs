@@ -39,6 +39,7 @@ fn change(op: &Op) -> Option<(&'static str, String)> {
         | Op::Close { .. }
         | Op::Read { .. }
         | Op::Stat { .. }
+        | Op::StatMany { .. }
         | Op::Space { .. }
         | Op::ReadDir { .. }
         | Op::Listen { .. }

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use highwater_base::BLOCK;
 
-use crate::op::{DirEntry, EntryKind, OpenHow, Outcome, Prepared};
+use crate::op::{DirEntry, EntryKind, FileFacts, OpenHow, Outcome, Prepared};
 use crate::sys::{self, Allocate};
 use crate::{IoError, Slice, arena};
 
@@ -27,6 +27,9 @@ pub(crate) enum Slow {
     },
     Stat {
         path: PathBuf,
+    },
+    StatMany {
+        paths: Vec<PathBuf>,
     },
     Space {
         path: PathBuf,
@@ -107,6 +110,10 @@ impl Slow {
         match self {
             Slow::Open { path, how, direct } => open(&path, how, direct).map(SlowDone::Opened),
             Slow::Stat { path } => named(&path, "stat", stat(&path)),
+            Slow::StatMany { paths } => {
+                let facts = paths.iter().map(|path| facts(path)).collect();
+                Ok(SlowDone::Outcome(Outcome::Stats { facts }))
+            }
             Slow::Space { path } => crate::space::space(&path).map(SlowDone::Outcome),
             Slow::ReadDir { path } => {
                 named(&path, "read directory", entries(&path).map(|entries| Outcome::Entries { entries }))
@@ -183,8 +190,18 @@ fn open(path: &Path, how: OpenHow, direct: bool) -> Result<Opened, IoError> {
 
 fn stat(path: &Path) -> io::Result<Outcome> {
     let facts = fs::metadata(path)?;
-    let modified_ms = facts.mtime() * 1_000 + facts.mtime_nsec() / 1_000_000;
-    Ok(Outcome::Stat { kind: kind(facts.file_type()), len: facts.len(), modified_ms, device: facts.dev() })
+    let (kind, modified_ms) = (kind(facts.file_type()), modified_ms(&facts));
+    Ok(Outcome::Stat { kind, len: facts.len(), modified_ms, device: facts.dev() })
+}
+
+fn facts(path: &Path) -> Option<FileFacts> {
+    let facts = fs::metadata(path).ok()?;
+    let (kind, modified_ms) = (kind(facts.file_type()), modified_ms(&facts));
+    Some(FileFacts { kind, len: facts.len(), modified_ms })
+}
+
+fn modified_ms(facts: &fs::Metadata) -> i64 {
+    facts.mtime() * 1_000 + facts.mtime_nsec() / 1_000_000
 }
 
 fn entries(path: &Path) -> io::Result<Vec<DirEntry>> {

@@ -1,6 +1,6 @@
 //! One engine thread's logs: requests in, answers out.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use highwater_base::{Now, Offset, Uuid, WallMs};
 use highwater_io::{Io, Park};
@@ -12,16 +12,14 @@ use super::served::Served;
 use super::{EngineError, EngineMetrics, LogFacts, LogMetrics};
 use crate::ticket::Promise;
 use crate::{
-    Appended, Cleaner, CleanerSettings, Fetched, Isolation, Log, LogSettings, OpenHint, RecoveryReport,
-    TimestampOffset,
+    Appended, Cleaner, CleanerSettings, Fetched, Isolation, ListedLog, Log, LogSettings, OpenHint,
+    RecoveryReport, StoppedLog, TimestampOffset,
 };
 
 /// What a shard is to open before it serves.
 #[derive(Debug, Default)]
 pub(super) struct OpenPlan {
     pub(super) logs: Vec<PlannedLog>,
-    /// Directories that are to be removed.
-    pub(super) discarded: Vec<PathBuf>,
 }
 
 /// One log found on disk.
@@ -31,6 +29,8 @@ pub(super) struct PlannedLog {
     pub(super) dir: PathBuf,
     pub(super) hint: OpenHint,
     pub(super) settings: LogSettings,
+    /// What the directory's manifest says of it.
+    pub(super) listed: Option<ListedLog>,
 }
 
 /// A log that a shard has opened.
@@ -49,6 +49,8 @@ pub(super) struct LogEnd {
     pub(super) log_start: Offset,
     pub(super) log_end: Offset,
     pub(super) cleaned_to: Offset,
+    /// For the manifest.
+    pub(super) stopped: Option<StoppedLog>,
 }
 
 /// Where an answer goes, and the place that it frees.
@@ -130,7 +132,6 @@ pub(super) enum Request {
     Truncate { to: Offset, reply: Reply<Offset> },
     Trim { to: Offset, reply: Reply<Offset> },
     Compact { reply: Reply<Offset> },
-    Move { directory: PathBuf, bytes_per_second: u64, reply: Reply<()> },
     Facts { reply: Reply<LogFacts> },
     Directory { reply: Reply<PathBuf> },
     Metrics { reply: Reply<LogMetrics> },
@@ -173,23 +174,19 @@ impl EngineShard {
         let mut found = Vec::new();
         for planned in plan.logs {
             let owner = shard.next_owner();
-            let (log, report) = Log::open(io, now, &planned.dir, owner, planned.settings, planned.hint)?;
+            let PlannedLog { dir, settings, hint, listed, .. } = &planned;
+            let listed = listed.as_ref();
+            let asleep =
+                listed.and_then(|listed| Log::open_listed(now, dir, owner, *settings, *hint, listed));
+            let (log, report) = match asleep {
+                Some(opened) => opened,
+                None => Log::open(io, now, dir, owner, *settings, *hint)?,
+            };
             shard.logs.push(Some(Served::opened(planned.name.clone(), log, shard.listener.clone())));
             shard.stirred.push(owner);
             found.push(Found { name: planned.name, owner, report });
         }
-        for dir in plan.discarded {
-            shard.remove(now, &dir);
-        }
         Ok((shard, found))
-    }
-
-    /// Removes a directory bit by bit: what a deletion or a move left.
-    fn remove(&mut self, now: Now, dir: &Path) {
-        let owner = self.next_owner();
-        let log = Log::remove(now, dir, owner, LogSettings::default());
-        self.logs.push(Some(Served::opened(String::new(), log, self.listener.clone())));
-        self.stirred.push(owner);
     }
 
     fn next_owner(&self) -> u32 {
@@ -243,7 +240,6 @@ impl EngineShard {
         let Some(served) = self.served(owner) else { return };
         let deadline = served.settle(now, owner, io);
         let gone = served.log_is_gone();
-        let discarded: Vec<PathBuf> = std::iter::from_fn(|| served.moves.poll_discarded()).collect();
         match deadline {
             Some(at) => self.timers.set(u64::from(owner), at),
             None => {
@@ -253,9 +249,6 @@ impl EngineShard {
         if gone {
             self.timers.cancel(u64::from(owner));
             self.logs[owner as usize - 1] = None;
-        }
-        for dir in discarded {
-            self.remove(now, &dir);
         }
     }
 
@@ -295,8 +288,7 @@ impl Shard for EngineShard {
             return Next::Stop;
         }
         if self.stopping.is_some() && self.all_closed() {
-            let ends =
-                self.logs.iter().flatten().map(Served::end).filter(|end| !end.name.is_empty()).collect();
+            let ends = self.logs.iter().flatten().map(Served::end).collect();
             if let Some(reply) = self.stopping.take() {
                 reply.fulfil(Ok(ends));
             }

@@ -114,6 +114,12 @@ impl IndexBuilder {
         }
     }
 
+    /// What was appended since the last entry, of a segment of `size` bytes whose indexes are whole.
+    pub(crate) fn continue_at(&mut self, size: u64) {
+        let last = self.offsets().entries().last();
+        self.since_entry = size - last.map_or(0, |entry| entry.position.get()).min(size);
+    }
+
     /// The offset index as its file has it.
     pub fn offset_bytes(&self) -> &[u8] {
         &self.offsets

@@ -10,7 +10,7 @@ use crate::batch::{
 use crate::producers::{Admission, ProducerBatch};
 use crate::segment::BatchFacts;
 use crate::tail::Place;
-use crate::{AppendError, RecordCheck};
+use crate::{AppendError, Busy, RecordCheck};
 
 /// What the leader writes into a batch.
 #[derive(Clone, Copy)]
@@ -45,7 +45,7 @@ impl Log {
         Ok(appended)
     }
 
-    fn ready_to_append(&self) -> Result<(), AppendError> {
+    fn ready_to_append(&mut self) -> Result<(), AppendError> {
         if let Some(failure) = &self.failure {
             return Err(AppendError::Failed(failure.clone()));
         }
@@ -55,6 +55,9 @@ impl Log {
             return Err(AppendError::Busy(busy));
         }
         debug_assert_eq!(self.state, State::Open);
+        if !self.is_awake_or_wakes() {
+            return Err(AppendError::Busy(Busy::Waking));
+        }
         Ok(())
     }
 

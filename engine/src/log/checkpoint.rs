@@ -50,6 +50,7 @@ impl CheckpointState {
 impl Log {
     /// Something that only a checkpoint makes durable has changed.
     pub(super) fn want_checkpoint(&mut self) {
+        self.is_pristine_no_more();
         self.checkpoint.wanted = true;
         self.due = true;
     }

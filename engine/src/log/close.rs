@@ -1,9 +1,10 @@
 //! A clean stop: everything durable, files as Apache Kafka expects them.
 
 use highwater_base::Now;
-use highwater_io::Io;
+use highwater_io::{Io, OpenHow};
 
 use super::flight::Purpose;
+use super::listed::Sleep;
 use super::script::{Step, write_file};
 use super::{Log, State};
 use crate::layout::{FileKind, FileName, FileState, PREPARED};
@@ -23,7 +24,7 @@ impl Log {
     /// from now on.
     pub fn close(&mut self) {
         match self.state {
-            State::Open | State::Creating | State::Cutting | State::Switching(_) => {
+            State::Open | State::Creating | State::Cutting => {
                 self.close_wanted = true;
                 self.due = true;
             }
@@ -39,7 +40,7 @@ impl Log {
         if self.state == State::Cutting {
             self.drive_cut(now, io);
         }
-        if self.state == State::Open && self.delete_wanted && self.move_is_over() {
+        if self.state == State::Open && self.delete_wanted {
             self.begin_delete();
         }
         if self.state == State::Open && self.close_wanted {
@@ -57,13 +58,13 @@ impl Log {
         self.synced_end == self.log_end
             && self.is_quiet()
             && self.compaction_is_quiet()
-            && self.move_is_over()
             && self.readers.is_quiet()
             && !self.epochs_dirty
             && self.live_count() == 1
     }
 
     fn finish_close(&mut self) {
+        let pristine = self.sleep == Sleep::Asleep { pristine: true };
         self.state = State::Closing(Stage::Finishing);
         let mut steps = Vec::new();
         for segment in &mut self.segments {
@@ -73,6 +74,10 @@ impl Log {
             {
                 steps.extend([Step::Adopt(file), Step::Close]);
             }
+        }
+        if pristine {
+            // Everything is as the stop before had left it.
+            return self.run(Purpose::Close, steps);
         }
         if let Some(next) = self.next.take() {
             steps.extend([Step::Adopt(next.file), Step::Close]);
@@ -84,13 +89,17 @@ impl Log {
             }
             steps.push(Step::Remove { path });
         }
+        let (log, direct) = (self.path(FileKind::Log, self.active().base), self.settings.direct);
         let active = self.segments.back_mut().expect("a log that serves has a segment");
         let (base, size) = (active.base, active.size);
         let live = active.live_mut().expect("the last segment is live");
         live.index.finish();
-        if let Some(file) = live.file.take() {
-            steps.extend([Step::Adopt(file), Step::Truncate { len: size }, Step::Sync, Step::Close]);
-        }
+        steps.push(match live.file.take() {
+            Some(file) => Step::Adopt(file),
+            // It was never used.
+            None => Step::Open { path: log, how: OpenHow::Write, direct },
+        });
+        steps.extend([Step::Truncate { len: size }, Step::Sync, Step::Close]);
         let (offsets, times) = (live.index.offset_bytes().to_vec(), live.index.time_bytes().to_vec());
         steps.extend(write_file(self.path(FileKind::OffsetIndex, base), offsets));
         steps.extend(write_file(self.path(FileKind::TimeIndex, base), times));

@@ -234,6 +234,7 @@ impl Reader {
 impl Log {
     /// A slot for a new reader; the one that rested longest gives way.
     pub(super) fn add_reader(&mut self, mut reader: Reader) -> Result<usize, ReadError> {
+        self.is_awake_or_wakes();
         let busy = self.readers.slots.iter().flatten().filter(|reader| reader.job.is_some()).count();
         if busy >= READERS {
             return Err(ReadError::Backpressure);

@@ -54,11 +54,6 @@ impl Log {
                 self.scripts[slot] = None;
                 self.pass_slice_failed(now, file);
             }
-            Progress::Retry(error) | Progress::Failed(error) if running.purpose == Purpose::Move => {
-                let file = running.script.file();
-                self.scripts[slot] = None;
-                self.move_slice_failed(file, error, io);
-            }
             Progress::Retry(error) => {
                 running.retry_at = Some(now.mono.plus(Log::back_off(running.retries)));
                 running.retries += 1;
@@ -84,6 +79,7 @@ impl Log {
             Purpose::Open(base) => self.open_failed(base, error),
             Purpose::Scrub { .. } => {}
             Purpose::Create => self.fail("create", error),
+            Purpose::Wake => self.fail("open", error),
             Purpose::Next | Purpose::Name(_) | Purpose::Fresh(_) | Purpose::SyncNames(_) => {
                 self.fail("roll", error)
             }
@@ -96,10 +92,6 @@ impl Log {
             Purpose::CompactSwap => self.fail("compaction", error),
             // What is left is written over by the next pass, or removed by the next start.
             Purpose::CompactEnd => {}
-            Purpose::Move => unreachable!("given up above"),
-            Purpose::MoveSwitch => self.fail("move", error),
-            // Nobody needs what it tidies up; the next start looks again.
-            Purpose::MoveEnd => self.move_ended(false),
             Purpose::Close => self.fail("close", error),
             Purpose::DeleteRename | Purpose::DeleteRemove => self.fail("delete", error),
         }
@@ -136,6 +128,7 @@ impl Log {
             Purpose::Checkpoint => self.checkpointed(now),
             Purpose::LoadSnapshot => self.snapshot_loaded(script),
             Purpose::Cut => self.cut_done(script),
+            Purpose::Wake => self.woken(script),
             Purpose::Open(base) => self.opened(base, script, io),
             Purpose::Scrub { segment, from } => self.scrubbed(now, segment, from, script),
             Purpose::Rename => self.renamed(),
@@ -143,10 +136,8 @@ impl Log {
             Purpose::Compact => self.pass_slice_done(now, script, io),
             Purpose::CompactSwap => self.swapped(),
             Purpose::CompactEnd => {}
-            Purpose::Move => self.move_slice_done(script, io),
-            Purpose::MoveSwitch => self.arrived(io),
-            Purpose::MoveEnd => self.move_ended(true),
             Purpose::Close => {
+                self.settle_checkpoint();
                 self.state = State::Closed;
                 self.events.push_back(LogEvent::Closed);
             }

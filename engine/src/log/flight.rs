@@ -109,6 +109,8 @@ pub(crate) enum Purpose {
     LoadSnapshot,
     /// A truncation or a restart acts on disk.
     Cut,
+    /// The active segment's file is opened, its last block read.
+    Wake,
     /// A sealed segment is opened for a reader.
     Open(Offset),
     /// A slice of this sealed segment is compared with its seal.
@@ -128,12 +130,6 @@ pub(crate) enum Purpose {
     CompactSwap,
     /// What a pass leaves behind is removed.
     CompactEnd,
-    /// A slice of a move to another data directory.
-    Move,
-    /// The copy gets the log's name.
-    MoveSwitch,
-    /// What a move leaves behind is tidied up.
-    MoveEnd,
     /// The log is closed.
     Close,
     /// The log's directory is renamed.

@@ -176,7 +176,7 @@ impl Log {
         to: u64,
     ) -> Result<(), OpenError> {
         let mut at = from / BLOCK * BLOCK;
-        if to == from || to - from > REWRITE_BYTES {
+        if to - from > REWRITE_BYTES {
             return Ok(());
         }
         while at < to {

@@ -27,7 +27,7 @@ impl Log {
         segment: Segment,
         mut gathered: Gathered,
         file: FileId,
-        (len, rewritten): (u64, bool),
+        len: u64,
         rebuilt: bool,
         report: &mut RecoveryReport,
     ) -> Result<(), OpenError> {
@@ -35,12 +35,9 @@ impl Log {
         let mut steps = vec![Step::Adopt(file)];
         let mut changed = false;
         if rebuilt {
+            // It was read, and perhaps written again, in whole blocks.
+            steps.push(Step::Truncate { len: segment.size });
             changed = len != segment.size;
-            // A file that was written again was so in whole blocks. One that is as it was keeps its time of change, which
-            // its seal names.
-            if changed || rewritten {
-                steps.push(Step::Truncate { len: segment.size });
-            }
             // It was not proven, and nobody may have synced it.
             steps.push(Step::Sync);
         }

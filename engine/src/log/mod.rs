@@ -17,8 +17,8 @@ mod flush;
 mod invariants;
 mod judge;
 mod keep;
+mod listed;
 mod lookup;
-mod moving;
 mod open;
 mod read;
 mod rebuild;
@@ -36,7 +36,6 @@ mod write;
 pub use appended::{Appended, Origin};
 pub use event::LogEvent;
 pub use fetched::{AbortedTransaction, Fetched, Isolation, Lookup, Read, ReadId, TimestampOffset};
-pub use moving::MoveFacts;
 pub use open::OpenHint;
 pub use scrub::ScrubFacts;
 
@@ -55,6 +54,7 @@ use crate::{Busy, Durability, LogFailure, LogSettings};
 use checkpoint::CheckpointState;
 use cold::Readers;
 use flight::{Flights, InWrite, NoSpace, Running};
+use listed::Sleep;
 use truncate::Cut;
 
 /// Where a log is in its life.
@@ -66,8 +66,6 @@ pub(crate) enum State {
     Open,
     /// It is being cut or restarted; see [`Log::cut`].
     Cutting,
-    /// A copy of it takes its place.
-    Switching(moving::Stage),
     /// It is being closed.
     Closing(close::Stage),
     /// It is closed.
@@ -183,7 +181,6 @@ pub struct Log {
     scrub: scrub::Scrub,
     retention: retain::Retention,
     compaction: compact::CompactionState,
-    moving: moving::Moving,
     cut: Option<Cut>,
     /// [`Log::close`] was called and waits for its turn.
     close_wanted: bool,
@@ -193,6 +190,7 @@ pub struct Log {
     announced_start: Offset,
     /// Idle, and its memory given back.
     resting: bool,
+    sleep: Sleep,
     /// Bytes that were unsynced when the limit of them came into force.
     unsynced_allowance: u64,
 
@@ -265,12 +263,12 @@ impl Log {
             scrub: scrub::Scrub::new(now, owner, settings.scrub_bytes_a_day),
             retention: retain::Retention::new(now, &settings),
             compaction: compact::CompactionState::default(),
-            moving: moving::Moving::default(),
             cut: None,
             close_wanted: false,
             delete_wanted: false,
             announced_start: start,
             resting: false,
+            sleep: Sleep::Awake,
             unsynced_allowance: 0,
             flights: Flights::default(),
             scripts: Vec::new(),
@@ -478,7 +476,6 @@ impl Log {
             State::Creating => Some(Busy::Creating),
             State::Open | State::Failed => None,
             State::Cutting => Some(Busy::Truncating),
-            State::Switching(_) => Some(Busy::Moving),
             State::Closing(_) | State::Closed => Some(Busy::Closing),
             State::Deleting(_) | State::Removed => Some(Busy::Deleting),
         }

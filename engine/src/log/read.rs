@@ -75,9 +75,9 @@ impl Log {
         }
         match (self.state, self.busy()) {
             // During a cut, reads of what stays are answered from memory, or wait.
-            (State::Open | State::Cutting | State::Switching(_), _)
-            | (State::Closing(super::close::Stage::Draining), _)
-            | (_, None) => Ok(()),
+            (State::Open | State::Cutting | State::Closing(super::close::Stage::Draining), _) | (_, None) => {
+                Ok(())
+            }
             (_, Some(busy)) => Err(ReadError::Busy(busy)),
         }
     }
@@ -139,6 +139,9 @@ impl Log {
 
     /// Takes every waiting reader as far as the bytes in memory allow.
     pub(super) fn drive_readers(&mut self, now: Now, io: &mut dyn Io) {
+        if !self.is_awake() {
+            return;
+        }
         for slot in 0..self.readers.slots.len() {
             self.drive_reader(slot, now, io);
         }
@@ -160,8 +163,7 @@ impl Log {
                 }
                 return self.answer(job, Err(ReadError::Io(error)));
             }
-            let rebuilds = matches!(reader.job, Some(Job::Rebuild { .. }));
-            if (self.state == State::Cutting && !rebuilds) || self.is_renaming() {
+            if self.state == State::Cutting && !matches!(reader.job, Some(Job::Rebuild { .. })) {
                 // Waits until the log is whole again.
                 return;
             }

@@ -139,7 +139,8 @@ impl Log {
             gathered.aborted.clear();
         }
         let mut segment = Segment::new(base, modified_ms, Phase::Sealed(Sealed::default()));
-        (segment.size, segment.end) = at;
+        segment.size = at.0;
+        segment.end = at.1;
         segment.largest = gathered.largest;
         segment.aborted = std::mem::take(&mut gathered.aborted);
         self.log_end = at.1;
@@ -147,8 +148,7 @@ impl Log {
             self.keep_active(io, found, segment, gathered, file, report)?;
         } else {
             segment.end = limit;
-            let rebuilt = number >= plan.index_from;
-            self.keep_sealed(io, found, segment, gathered, file, (len, proven < at.0), rebuilt, report)?;
+            self.keep_sealed(io, found, segment, gathered, file, len, number >= plan.index_from, report)?;
         }
         Ok(outcome)
     }

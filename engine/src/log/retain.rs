@@ -72,7 +72,7 @@ impl Log {
     /// [`super::LogEvent::Trimmed`] tells when the new start is durable.
     pub fn trim(&mut self, to: Offset) {
         let to = to.min(self.log_end);
-        if to > self.log_start && matches!(self.state, State::Open | State::Switching(_)) {
+        if to > self.log_start && matches!(self.state, State::Open) {
             self.move_log_start(to);
             // What lies before the start now may go at once.
             self.retention.next_check = Mono::ZERO;
@@ -145,6 +145,10 @@ impl Log {
             _ => rules.expired(&candidates),
         };
         if expired == 0 {
+            return;
+        }
+        if expired == self.segments.len() && !self.is_awake_or_wakes() {
+            self.retention.next_check = now.mono;
             return;
         }
         if expired == self.segments.len() {

@@ -115,6 +115,7 @@ impl Log {
     /// Makes `next.prepared` while the active segment fills.
     pub(super) fn drive_names(&mut self, _now: Now, _io: &mut dyn Io) {
         let wanted = self.state == State::Open
+            && self.is_awake()
             && self.next.is_none()
             && self.no_space.is_none()
             && self.segments.back().is_some_and(|active| active.size >= self.settings.segment_bytes / 4 * 3)

@@ -35,7 +35,6 @@ impl Log {
             self.drive_retention(now, io);
             self.drive_scrub(now);
             self.drive_compaction(now, io);
-            self.drive_move(now, io);
             self.drive_rest(now);
         }
         self.drive_readers(now, io);
@@ -58,7 +57,6 @@ impl Log {
             self.retention_deadline(),
             self.scrub_deadline(),
             self.compaction_deadline(),
-            self.move_deadline(),
             self.rest_deadline(),
         ];
         // What was due was tried in this step; what it lacked comes as a completion or by another call.
@@ -68,6 +66,9 @@ impl Log {
 
     /// Starts a script; its first step is submitted by this or the next step.
     pub(super) fn run(&mut self, purpose: Purpose, steps: impl IntoIterator<Item = Step>) {
+        if !matches!(purpose, Purpose::Open(_) | Purpose::Scrub { .. }) {
+            self.is_pristine_no_more();
+        }
         let running =
             Running { purpose, script: Script::new(steps), submitted: false, retry_at: None, retries: 0 };
         match self.scripts.iter().position(Option::is_none) {

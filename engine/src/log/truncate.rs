@@ -50,9 +50,6 @@ impl Log {
     /// Cuts everything from the batch that holds `to` onwards. Until [`LogEvent::Truncated`] the log takes no appends.
     /// Beyond the log's end only leader epochs that began there go.
     pub fn truncate(&mut self, to: Offset) {
-        if matches!(self.state, State::Switching(_)) {
-            self.moving.cut_later = Some((to, false));
-        }
         if self.state != State::Open {
             return;
         }
@@ -69,10 +66,8 @@ impl Log {
 
     /// Drops everything and goes on at `at`. Until [`LogEvent::Truncated`] the log takes no appends.
     pub fn restart_at(&mut self, at: Offset) {
-        match self.state {
-            State::Open => self.begin_cut(at, true),
-            State::Switching(_) => self.moving.cut_later = Some((at, true)),
-            _ => {}
+        if self.state == State::Open {
+            self.begin_cut(at, true);
         }
     }
 
@@ -94,7 +89,7 @@ impl Log {
         let live = self.live_count();
         let idle = self.readers.slots.iter().flatten().all(|reader| reader.pending == 0);
         let drained = self.synced_end == self.log_end && !self.epochs_dirty && live == 1;
-        if !drained || !self.is_quiet() || !self.compaction_is_quiet() || !idle {
+        if !self.is_awake_or_wakes() || !drained || !self.is_quiet() || !self.compaction_is_quiet() || !idle {
             return;
         }
         // Readers begin again from what is left.

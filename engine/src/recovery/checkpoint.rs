@@ -75,6 +75,9 @@ const EPOCH: usize = FIRST_TIMESTAMP + 8;
 const CRC: usize = EPOCH + 4;
 const END: usize = CRC + 4;
 
+/// Bytes of a slot that say something.
+pub(crate) const CHECKPOINT_BYTES: usize = END;
+
 /// Bytes of one slot.
 pub const SLOT_BYTES: usize = BLOCK as usize;
 

@@ -9,6 +9,7 @@ mod triage;
 mod walk;
 mod window;
 
+pub(crate) use checkpoint::CHECKPOINT_BYTES;
 pub use checkpoint::{Checkpoint, SLOT_BYTES};
 pub use report::{Finding, RecoveryReport};
 pub use torn_tail::{Behind, Evidence, Place, Rest, Verdict, behind, diagnose, reach};

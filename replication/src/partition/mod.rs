@@ -6,7 +6,6 @@ mod effects;
 mod held;
 mod log_events;
 mod looking;
-mod moving;
 mod offsets;
 mod read;
 mod role;

@@ -226,7 +226,7 @@ impl SimDisk {
         let node = self.names.find(path).and_then(|place| place.node).ok_or(errno::ENOENT)?;
         match self.files.get(&node) {
             Some(file) => Ok((EntryKind::File, file.visible().len(), file.modified_ms)),
-            None => Ok((EntryKind::Directory, 0, 0)),
+            None => Ok((EntryKind::Directory, 0, self.names.changed_ms(node))),
         }
     }
 

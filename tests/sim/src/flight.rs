@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use highwater_base::{BLOCK, FilePos, Mono, Prng};
-use highwater_io::{Buffer, ErrorKind, FileId, IoError, Op, OpenHow, Outcome, Slice, Token};
+use highwater_io::{Buffer, ErrorKind, FileFacts, FileId, IoError, Op, OpenHow, Outcome, Slice, Token};
 
 use crate::disk::SimDisk;
 use crate::effect::{Applied, Effect};
@@ -44,6 +44,7 @@ pub(crate) enum Task {
     Sync { file: FileId, covers: u64, data_only: bool },
     Close { file: FileId },
     Stat { path: PathBuf },
+    StatMany { paths: Vec<PathBuf> },
     Space { path: PathBuf },
     ReadDir { path: PathBuf },
     SyncDir { path: PathBuf, covers: u64 },
@@ -54,7 +55,11 @@ impl Task {
         match self {
             Task::Change { file, .. } => *file,
             Task::Read { file, .. } | Task::Sync { file, .. } | Task::Close { file } => Some(*file),
-            Task::Stat { .. } | Task::Space { .. } | Task::ReadDir { .. } | Task::SyncDir { .. } => None,
+            Task::Stat { .. }
+            | Task::StatMany { .. }
+            | Task::Space { .. }
+            | Task::ReadDir { .. }
+            | Task::SyncDir { .. } => None,
         }
     }
 
@@ -123,6 +128,7 @@ impl SimIo {
                 on_file(file, Effect::Truncate { file: node, len })
             }
             Op::Stat { path } => Task::Stat { path },
+            Op::StatMany { paths } => Task::StatMany { paths },
             Op::Space { path } => Task::Space { path },
             Op::ReadDir { path } => Task::ReadDir { path },
             Op::Rename { from, to } => {
@@ -170,6 +176,7 @@ impl SimIo {
         let now_ms = self.clock.now().wall.get();
         let mut disk = self.disk.borrow_mut();
         disk.wall_ms = now_ms;
+        disk.names.wall_ms = now_ms;
         if let Some(id) = id {
             disk.in_flight.remove(&id);
         }
@@ -216,6 +223,13 @@ impl SimIo {
             Task::Stat { path } => self.answer(errno, name, &path, |disk| {
                 let (kind, len, modified_ms) = disk.stat(&path)?;
                 Ok(Outcome::Stat { kind, len, modified_ms, device: 1 })
+            }),
+            Task::StatMany { paths } => self.answer(errno, name, "/".as_ref(), |disk| {
+                let facts = |path: &PathBuf| {
+                    let (kind, len, modified_ms) = disk.stat(path).ok()?;
+                    Some(FileFacts { kind, len, modified_ms })
+                };
+                Ok(Outcome::Stats { facts: paths.iter().map(facts).collect() })
             }),
             Task::Space { path } => self.answer(errno, name, &path, |disk| {
                 let free = disk.free();

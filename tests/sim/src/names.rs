@@ -39,12 +39,22 @@ pub(crate) struct Names {
     visible: BTreeMap<NodeId, Dir>,
     durable: BTreeMap<NodeId, Dir>,
     pending: Vec<NameChange>,
+    /// When a name in a directory changed last.
+    changed: BTreeMap<NodeId, i64>,
+    /// What time it is.
+    pub(crate) wall_ms: i64,
 }
 
 impl Names {
     pub(crate) fn new() -> Names {
         let root = BTreeMap::from([(ROOT, Dir::new())]);
-        Names { visible: root.clone(), durable: root, pending: Vec::new() }
+        let (visible, durable) = (root.clone(), root);
+        Names { visible, durable, pending: Vec::new(), changed: BTreeMap::new(), wall_ms: 0 }
+    }
+
+    /// When a name in a directory changed last, in milliseconds since 1970.
+    pub(crate) fn changed_ms(&self, dir: NodeId) -> i64 {
+        self.changed.get(&dir).copied().unwrap_or(0)
     }
 
     pub(crate) fn is_dir(&self, node: NodeId) -> bool {
@@ -82,6 +92,7 @@ impl Names {
             .collect();
         for edit in &edits {
             apply(&mut self.visible, edit);
+            self.changed.insert(edit.dir, self.wall_ms);
         }
         self.pending.push(NameChange { seq, edits });
     }
@@ -134,7 +145,8 @@ impl Names {
             next += 1;
         }
         names.retain(|node, _| reached.contains(node));
-        Names { visible: names.clone(), durable: names, pending: Vec::new() }
+        let (changed, wall_ms) = (self.changed.clone(), self.wall_ms);
+        Names { visible: names.clone(), durable: names, pending: Vec::new(), changed, wall_ms }
     }
 
     /// Every node that some name, seen or durable or on its way, leads to.

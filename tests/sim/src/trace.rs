@@ -16,7 +16,7 @@ pub(crate) fn name(op: &Op) -> &'static str {
         Op::Sync { .. } => "sync",
         Op::Prepare { .. } => "prepare",
         Op::Truncate { .. } => "truncate",
-        Op::Stat { .. } => "stat",
+        Op::Stat { .. } | Op::StatMany { .. } => "stat",
         Op::Space { .. } => "space",
         Op::ReadDir { .. } => "readdir",
         Op::Rename { .. } => "rename",
@@ -84,6 +84,7 @@ pub(crate) fn submission(trace: &mut TraceHash, op: &Op, token: Token) {
         | Op::CreateDir { path: at }
         | Op::RemoveDir { path: at }
         | Op::SyncDir { path: at } => path(trace, at),
+        Op::StatMany { paths } => paths.iter().for_each(|at| path(trace, at)),
         Op::Send { conn, data } => {
             trace.word(u64::from(conn.0));
             data.iter().for_each(|slice| trace.bytes(slice));
@@ -108,6 +109,10 @@ pub(crate) fn completion(trace: &mut TraceHash, completion: &Completion) {
         Ok(Outcome::Stat { len, modified_ms, .. }) => {
             trace.word(*len);
             trace.word(*modified_ms as u64);
+        }
+        Ok(Outcome::Stats { facts }) => {
+            let all = facts.iter().flatten().flat_map(|facts| [facts.len, facts.modified_ms as u64]);
+            all.for_each(|word| trace.word(word));
         }
         Ok(Outcome::Space { free, .. }) => trace.word(*free),
         Ok(Outcome::Entries { entries }) => {

@@ -12,6 +12,7 @@ use highwater_base::{BrokerEpoch, Full, Limits, Prng, ProducerId};
 use highwater_control::Image;
 use highwater_engine::checkpoint_file::encode_clean_shutdown;
 use highwater_engine::layout::CLEAN_SHUTDOWN;
+use highwater_engine::{Manifest, StoppedLog};
 use highwater_io::{IoError, Op, OpenHow, Outcome, Park, allowed_cores, blocking, production};
 use highwater_runtime::{Clock, Exit, Mailbox, Spec, Thread, mailbox, spawn};
 
@@ -122,7 +123,7 @@ impl Broker {
         }
         let mut prng = Prng::new(seed(&mut *io, clock));
         let given_node = settings.node_id_is_given().then(|| settings.node_id());
-        let storage =
+        let mut storage =
             Storage::claim(&mut *io, &settings.data_dirs(), given_node, settings.node_id(), &mut prng)?;
         for note in &storage.notes {
             log.line(clock.now(), Level::Warn, note);
@@ -138,7 +139,8 @@ impl Broker {
             cluster_id: storage.cluster_id.clone(),
             rack: settings.rack().map(str::to_owned),
         };
-        let shards = Shards::spawn(&settings, &node, &image, &storage, clock, &mut prng);
+        let manifests = storage.dirs.iter_mut().map(|dir| std::mem::take(&mut dir.manifest)).collect();
+        let shards = Shards::spawn(&settings, &node, &image, (&storage, manifests), clock, &mut prng);
         let mut broker =
             Broker { address: listen, epoch: BrokerEpoch::NONE, shards, storage, io, log, clock };
         match broker.begin(&settings, node, listen) {
@@ -230,9 +232,9 @@ impl Broker {
     /// # Errors
     /// Some partition could not be closed as it should; the directories are not marked as cleanly stopped.
     pub fn wait(mut self) -> Result<(), StopError> {
-        let mut offsets = Vec::new();
-        let stopped = self.shards.stop(self.storage.dirs.len(), &mut offsets);
-        let stopped = stopped.and_then(|()| self.mark_clean(&offsets));
+        let (mut offsets, mut logs) = (Vec::new(), Vec::new());
+        let stopped = self.shards.stop(self.storage.dirs.len(), &mut offsets, &mut logs);
+        let stopped = stopped.and_then(|()| self.mark_clean(&offsets, logs));
         let now = self.clock.now();
         match &stopped {
             Ok(()) => self.log.line(now, Level::Info, "stopped cleanly"),
@@ -243,13 +245,25 @@ impl Broker {
     }
 
     /// The last files of a clean stop; the marker comes after all else.
-    fn mark_clean(&mut self, offsets: &[PartitionOffsets]) -> Result<(), StopError> {
+    fn mark_clean(
+        &mut self,
+        offsets: &[PartitionOffsets],
+        mut logs: Vec<(usize, StoppedLog)>,
+    ) -> Result<(), StopError> {
         let failed = |error: IoError| StopError(error.to_string());
         let given_back = self.storage.give_back(&mut *self.io, &self.shards.offline);
         given_back.map_err(|error| StopError(error.to_string()))?;
         for (at, dir) in self.storage.dirs.iter().enumerate() {
             if self.shards.offline.contains(&at) {
                 continue;
+            }
+            let here = logs.extract_if(.., |(dir, _)| *dir == at).map(|(_, log)| log).collect();
+            // Apache Kafka's directories are given back without anything of ours.
+            if !self.storage.is_borrowed()
+                && let Err(error) = Manifest::write(&mut *self.io, &dir.path, here)
+            {
+                let line = format_args!("{error}; the next start opens each log by itself");
+                self.log.line(self.clock.now(), Level::Warn, line);
             }
             let files = CheckpointFiles::of(at, offsets, &self.storage.others(dir));
             for (path, bytes) in files.encode(&dir.path) {
@@ -286,7 +300,7 @@ impl Shards {
         settings: &Arc<Settings>,
         node: &NodeFacts,
         image: &Arc<Image>,
-        storage: &Storage,
+        (storage, manifests): (&Storage, Vec<Manifest>),
         clock: Clock,
         prng: &mut Prng,
     ) -> Shards {
@@ -299,7 +313,7 @@ impl Shards {
             given => given,
         };
         let dirs = Arc::new(storage.dirs.iter().map(|dir| DirFacts::of(storage, dir)).collect::<Vec<_>>());
-        let broken = Arc::new(storage.broken.clone());
+        let (broken, manifests) = (Arc::new(storage.broken.clone()), Arc::new(manifests));
         let (reporter, reports) = unbounded();
         let (senders, inboxes): (Vec<_>, Vec<Mailbox<Message>>) =
             (0..count).map(|_| mailbox(limits.mailbox)).unzip();
@@ -312,6 +326,7 @@ impl Shards {
                 node: node.clone(),
                 image: Arc::clone(image),
                 dirs: Arc::clone(&dirs),
+                manifests: Arc::clone(&manifests),
                 broken: Arc::clone(&broken),
                 mail: Mail::new(id, senders.clone()),
                 reports: reporter.clone(),
@@ -380,7 +395,12 @@ impl Shards {
     }
 
     /// Waits for somebody to ask for a stop, or for the last of the data directories to go offline, and stops.
-    fn stop(&mut self, dirs: usize, offsets: &mut Vec<PartitionOffsets>) -> Result<(), StopError> {
+    fn stop(
+        &mut self,
+        dirs: usize,
+        offsets: &mut Vec<PartitionOffsets>,
+        logs: &mut Vec<(usize, StoppedLog)>,
+    ) -> Result<(), StopError> {
         let gone = |_| StopError("the shards are gone".into());
         while self.offline.len() < dirs {
             match self.reports.recv().map_err(gone)?.1 {
@@ -405,11 +425,12 @@ impl Shards {
         }
         let (mut stopped, mut unclean) = (0, Vec::new());
         while stopped < self.len() {
-            if let (shard, Report::Stopped { offsets: mut found, clean }) =
+            if let (shard, Report::Stopped { offsets: mut found, logs: mut of_shard, clean }) =
                 self.reports.recv().map_err(gone)?
             {
                 stopped += 1;
                 offsets.append(&mut found);
+                logs.append(&mut of_shard);
                 if !clean {
                     unclean.push(format!("shard-{shard} has partitions that failed"));
                 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use highwater_base::{BrokerEpoch, PartitionIndex, ProducerId, Uuid};
 use highwater_control::{Applied, Command, ControlError, Image};
+use highwater_engine::StoppedLog;
 
 use crate::call::{PartitionCall, PartitionReply};
 use crate::ctx::{DirSpace, NodeFacts};
@@ -155,6 +156,8 @@ pub(crate) enum Report {
     Stopped {
         /// What the checkpoint files shall say.
         offsets: Vec<PartitionOffsets>,
+        /// What the manifest of each data directory (by its number) shall say.
+        logs: Vec<(usize, StoppedLog)>,
         /// Whether everything is durably on disk, so that the directory may be marked as cleanly stopped.
         clean: bool,
     },

@@ -71,6 +71,11 @@ fn directories(d: &mut Driver) {
     d.done(Op::SyncDir { path: dir.clone() });
     let stat = d.run(Op::Stat { path: dir.clone() });
     assert!(matches!(stat, Ok(Outcome::Stat { kind: EntryKind::Directory, .. })), "{stat:?}");
+    let paths = vec![dir.clone(), dir.join("7"), dir.join("none"), d.path("none").join("below")];
+    let Ok(Outcome::Stats { facts }) = d.run(Op::StatMany { paths }) else { panic!("stat of several") };
+    let kinds: Vec<_> = facts.iter().map(|facts| facts.map(|facts| facts.kind)).collect();
+    assert_eq!(kinds, [Some(EntryKind::Directory), Some(EntryKind::File), None, None]);
+    assert_eq!(facts[1].map(|facts| facts.len), Some(0));
     let space = d.run(Op::Space { path: dir.clone() });
     assert!(matches!(space, Ok(Outcome::Space { total, free }) if 0 < free && free <= total), "{space:?}");
     assert!(d.run(Op::RemoveDir { path: dir.clone() }).is_err(), "removed with things in it");

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use highwater_base::BLOCK;
 use parking_lot::Mutex;
 
-use crate::op::{DirEntry, EntryKind, OpenHow, Outcome};
+use crate::op::{DirEntry, EntryKind, FileFacts, OpenHow, Outcome};
 
 /// Files and directories in memory, shared by everyone who has a clone: a test keeps one, drops the
 /// [`MemoryIo`](super::MemoryIo) that wrote it and opens another on it, as after a restart.
@@ -34,6 +34,8 @@ type Errno = i32;
 #[derive(Default)]
 struct Tree {
     nodes: BTreeMap<PathBuf, Node>,
+    /// When a name in a directory changed last; 0 where it is not known.
+    changed: BTreeMap<PathBuf, i64>,
     wall_ms: i64,
     /// What [`MemoryDisk::set_free`] was told; none: without bounds.
     free: Option<u64>,
@@ -174,6 +176,14 @@ impl Tree {
         contents.write(0, bytes);
         contents.touch(self.wall_ms);
         self.nodes.insert(path.to_owned(), Node::File(Arc::new(Mutex::new(contents))));
+        self.name_changed(path);
+    }
+
+    /// A name came or went.
+    fn name_changed(&mut self, path: &Path) {
+        if let Some(parent) = path.parent() {
+            self.changed.insert(parent.to_owned(), self.wall_ms);
+        }
     }
 }
 
@@ -208,7 +218,9 @@ impl MemoryDisk {
                 (path.clone(), node)
             })
             .collect();
-        MemoryDisk { tree: Arc::new(Mutex::new(Tree { nodes, wall_ms: tree.wall_ms, free: tree.free })) }
+        let Tree { wall_ms, free, .. } = *tree;
+        let changed = tree.changed.clone();
+        MemoryDisk { tree: Arc::new(Mutex::new(Tree { nodes, changed, wall_ms, free })) }
     }
 
     /// What the file at `path` holds, `None` if there is no file.
@@ -260,6 +272,7 @@ impl MemoryDisk {
                 tree.parent_of(&path)?;
                 let contents =
                     Arc::new(Mutex::new(Contents { modified_ms: tree.wall_ms, ..Contents::default() }));
+                tree.name_changed(&path);
                 tree.nodes.insert(path, Node::File(Arc::clone(&contents)));
                 Ok(contents)
             }
@@ -267,15 +280,21 @@ impl MemoryDisk {
     }
 
     pub(super) fn stat(&self, path: &Path) -> Result<Outcome, Errno> {
-        let node = self.tree.lock().node(&plain(path))?;
-        Ok(match node {
+        let FileFacts { kind, len, modified_ms } = self.facts(path)?;
+        Ok(Outcome::Stat { kind, len, modified_ms, device: 1 })
+    }
+
+    pub(super) fn facts(&self, path: &Path) -> Result<FileFacts, Errno> {
+        let (path, tree) = (plain(path), self.tree.lock());
+        Ok(match tree.node(&path)? {
             Node::Directory => {
-                Outcome::Stat { kind: EntryKind::Directory, len: 0, modified_ms: 0, device: 1 }
+                let modified_ms = tree.changed.get(&path).copied().unwrap_or(0);
+                FileFacts { kind: EntryKind::Directory, len: 0, modified_ms }
             }
             Node::File(contents) => {
                 let contents = contents.lock();
                 let Contents { len, modified_ms, .. } = *contents;
-                Outcome::Stat { kind: EntryKind::File, len, modified_ms, device: 1 }
+                FileFacts { kind: EntryKind::File, len, modified_ms }
             }
         })
     }
@@ -311,6 +330,8 @@ impl MemoryDisk {
             (Node::Directory, Ok(Node::Directory)) if tree.has_children(&to) => return Err(libc::ENOTEMPTY),
             _ => {}
         }
+        tree.name_changed(&from);
+        tree.name_changed(&to);
         let below: Vec<PathBuf> = tree.nodes.keys().filter(|path| path.starts_with(&from)).cloned().collect();
         for old in below {
             if let (Some(node), Ok(rest)) = (tree.nodes.remove(&old), old.strip_prefix(&from)) {
@@ -328,6 +349,7 @@ impl MemoryDisk {
             Node::Directory => Err(libc::EISDIR),
             Node::File(_) => {
                 tree.nodes.remove(&path);
+                tree.name_changed(&path);
                 Ok(())
             }
         }
@@ -342,6 +364,7 @@ impl MemoryDisk {
             Err(_) => {}
         }
         tree.parent_of(&path)?;
+        tree.name_changed(&path);
         tree.nodes.insert(path, Node::Directory);
         Ok(())
     }
@@ -357,6 +380,8 @@ impl MemoryDisk {
             return Err(libc::ENOTEMPTY);
         }
         tree.nodes.remove(&path);
+        tree.changed.remove(&path);
+        tree.name_changed(&path);
         Ok(())
     }
 

@@ -190,6 +190,10 @@ impl MemoryIo {
                 Ok(Outcome::Done)
             }
             Op::Stat { path } => self.disk.stat(&path).map_err(on(&path, "stat")),
+            Op::StatMany { paths } => {
+                let facts = paths.iter().map(|path| self.disk.facts(path).ok()).collect();
+                Ok(Outcome::Stats { facts })
+            }
             Op::Space { .. } => Ok(Outcome::Space { total: u64::MAX, free: self.disk.free() }),
             Op::ReadDir { path } => self
                 .disk

@@ -70,6 +70,11 @@ impl CompactionState {
         self.cleaned_to = self.cleaned_to.min(end);
     }
 
+    /// Whether no file of a pass is left on disk.
+    pub(super) fn left_nothing(&self) -> bool {
+        self.running.is_none() && self.cleaned.is_none()
+    }
+
     /// Nothing more is done; the map's memory goes.
     pub(super) fn forget(&mut self) {
         self.running = None;
@@ -275,7 +280,7 @@ impl Log {
     }
 
     /// Bytes read at once by a pass: a quarter of a cold read, so that a shard is not held up by their processing.
-    pub(super) fn slice_bytes(&self) -> u64 {
+    fn slice_bytes(&self) -> u64 {
         (self.settings.limits.read_bytes as u64 / 4).next_multiple_of(BLOCK)
     }
 

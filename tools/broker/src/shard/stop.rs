@@ -83,7 +83,8 @@ impl BrokerShard {
                     return false;
                 }
                 let (offsets, clean) = (self.partitions.offsets(), self.partitions.closed_cleanly());
-                self.report(Report::Stopped { offsets, clean });
+                let logs = self.partitions.stopped();
+                self.report(Report::Stopped { offsets, logs, clean });
                 true
             }
         }

@@ -147,6 +147,7 @@ impl Rig {
             node,
             image: Arc::clone(&image),
             dirs: Arc::new(dirs),
+            manifests: Arc::default(),
             broken: Arc::new(vec!["/gone".into()]),
             mail: Mail::new(0, vec![own, other]),
             reports: reporter,

@@ -5,10 +5,11 @@ use std::path::{Path, PathBuf};
 
 use highwater_base::{BrokerEpoch, BrokerId, Prng, Uuid};
 use highwater_control::{Image, encode_catalog};
+use highwater_engine::Manifest;
 use highwater_engine::checkpoint_file::{MetaProperties, OffsetCheckpoint, decode_clean_shutdown};
 use highwater_engine::layout::{
-    self, CATALOG, CLEAN_SHUTDOWN, HIGH_WATERMARKS, LOCK, LOG_STARTS, META_PROPERTIES, PartitionDir,
-    PartitionRole, RECOVERY_POINTS,
+    self, CATALOG, CLEAN_SHUTDOWN, HIGH_WATERMARKS, LOCK, LOG_STARTS, MANIFEST, META_PROPERTIES,
+    PartitionDir, PartitionRole, RECOVERY_POINTS,
 };
 use highwater_io::{EntryKind, FileLock, IoError, Op, Outcome, Park, blocking};
 
@@ -49,6 +50,8 @@ pub(crate) struct DataDir {
     pub(crate) checkpoints: CheckpointFiles,
     /// The partitions' directories in it.
     pub(crate) partitions: Vec<PartitionDir>,
+    /// What a clean stop knew of its logs; taken by whoever opens them.
+    pub(crate) manifest: Manifest,
     /// Held until the broker ends.
     lock: FileLock,
 }
@@ -159,11 +162,20 @@ impl Storage {
         Ok(())
     }
 
-    /// Removes the clean-stop markers: from now on a crash is an unclean stop.
+    /// Removes the clean-stop markers and the manifests: from now on a crash is an unclean stop.
     pub(crate) fn begin_loading(&self, io: &mut dyn Park) -> Result<(), StorageError> {
-        for dir in self.dirs.iter().filter(|dir| dir.clean_stop.is_some()) {
-            blocking::run(io, Op::Unlink { path: dir.path.join(CLEAN_SHUTDOWN) })?;
-            blocking::run(io, Op::SyncDir { path: dir.path.clone() })?;
+        for dir in &self.dirs {
+            let mut any = false;
+            for name in [MANIFEST, CLEAN_SHUTDOWN] {
+                match blocking::run(io, Op::Unlink { path: dir.path.join(name) }) {
+                    Ok(_) => any = true,
+                    Err(error) if error.kind == highwater_io::ErrorKind::NotFound => {}
+                    Err(error) => return Err(error.into()),
+                }
+            }
+            if any {
+                blocking::run(io, Op::SyncDir { path: dir.path.clone() })?;
+            }
         }
         Ok(())
     }
@@ -335,8 +347,15 @@ impl Claimed {
             high_watermarks: offsets(HIGH_WATERMARKS)?,
             cleaned: offsets(layout::CLEANER_OFFSETS)?,
         };
+        // Without the marker whatever it says is of no use.
+        let (manifest, ignored) = match clean_stop {
+            Some(_) => Manifest::load(io, &self.looked.path)?,
+            None => (Manifest::default(), None),
+        };
+        notes.extend(ignored);
         Ok(DataDir {
             path: self.looked.path,
+            manifest,
             id,
             clean_stop,
             checkpoints,

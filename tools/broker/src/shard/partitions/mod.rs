@@ -7,7 +7,7 @@ use std::sync::Arc;
 use highwater_base::{BrokerId, Mono, Now, Offset, PartitionIndex, ProducerId, TopicPartition};
 use highwater_control::{Image, Topic};
 use highwater_engine::layout::PartitionDir;
-use highwater_engine::{Cleaner, Log as EngineLog};
+use highwater_engine::{Cleaner, Log as EngineLog, StoppedLog};
 use highwater_io::{Completion, Io};
 use highwater_replication::{Node, Outgoing, Partition, PartitionKey, assignment_of};
 
@@ -19,9 +19,7 @@ use crate::slots::Slots;
 use crate::storage::{CheckpointFiles, DataDir, Offsets, PartitionOffsets, Storage};
 
 mod asked;
-mod copies;
 mod directories;
-mod moves;
 mod opening;
 
 /// What a shard knows of a data directory.
@@ -91,11 +89,6 @@ pub(super) struct Partitions {
     suspected: BTreeSet<usize>,
     /// Directories to be suspected: to be told to shard 0.
     suspects: Vec<usize>,
-    /// Directories that were broken at the start.
-    broken: Arc<Vec<PathBuf>>,
-    moves: moves::Moves,
-    /// How many shards share what is limited for the whole broker.
-    shards: usize,
     deadline: Option<Mono>,
     cleaner: Cleaner,
     closing: bool,
@@ -221,7 +214,6 @@ impl Partitions {
         self.lost.remove(&key);
         self.making.remove(&key);
         self.told.remove(&key);
-        self.forget_move(key);
         if let (Some(partition), Some(place)) = (self.node.get_mut(key), place) {
             partition.delete(now);
             self.leaving.insert(key, self.path(&place));
@@ -269,15 +261,10 @@ impl Partitions {
             Outgoing::SpaceReturned => self.space_returned(key, now, log),
             Outgoing::Failed => {
                 let dir = self.node.get(key).and_then(|partition| self.dir_at(partition.log().dir()));
-                self.forget_move(key);
                 if let Some(dir) = dir {
                     self.suspect(dir);
                 }
             }
-            Outgoing::MoveCaughtUp
-            | Outgoing::Moved
-            | Outgoing::MoveFailed(_)
-            | Outgoing::Discarded { .. } => self.hear_of_move(key, outgoing, now, log),
             Outgoing::CommittedLost { from, until } => log.line(
                 now,
                 Level::Error,
@@ -319,6 +306,12 @@ impl Partitions {
             Some(PartitionOffsets { dir: place.dir, partition: place.partition.clone(), offsets })
         };
         self.places.iter().filter_map(told).collect()
+    }
+
+    /// What the manifests shall say, each of its directory's number.
+    pub(super) fn stopped(&self) -> Vec<(usize, StoppedLog)> {
+        let online = self.places.iter().filter(|(_, place)| !self.offline.contains(&place.dir));
+        online.filter_map(|(key, place)| Some((place.dir, self.node.get(*key)?.log().stopped()?))).collect()
     }
 
     /// Lets the cleaner look at the logs, if that is due.
