@@ -308,6 +308,8 @@ fn a_listener_hears_of_acknowledged_ends_before_the_append_returns_and_of_cuts_a
         unreachable!("found as such");
     };
     assert!(failed.to_string().contains(&failure.to_string()), "{failed}; {failure}");
+    engine.close().unwrap_err();
+    assert!(!scratch.0.join(".kafka_cleanshutdown").exists(), "it was not stopped in order");
 }
 
 #[test]

@@ -27,6 +27,8 @@ pub fn check(
     let disk = rig.io.disk().clone();
     drop(rig);
 
+    // Whoever opens a directory takes the marker of a clean stop away.
+    let model = &Model { closed: false, ..model.clone() };
     let (again, image_again) = open_and_read(disk.clone(), model, settings, kill, seed + 1)?;
     if (again.log.log_start(), again.log.log_end()) != (start, end) {
         let (s, e) = (again.log.log_start(), again.log.log_end());
@@ -40,7 +42,7 @@ pub fn check(
         // What recovery found is promised by now, so the next crash must not take it away.
         let mut found = model.clone();
         if found.cut.is_none() {
-            (found.synced, found.closed) = (found.synced.max(end.get().min(found.log_end)), false);
+            found.synced = found.synced.max(end.get().min(found.log_end));
             found.log_start = found.log_start.max(start.get());
             found.set_end(end.get());
             let after = disk.power_cut(Loss::Unsynced, seed);

@@ -24,12 +24,12 @@ fn batches(path: &Path) -> Vec<(u64, u64)> {
 }
 
 /// The first verdict on a segment and where it begins: of `verify`, then of a start.
-fn both(ours: &Ours) -> [Option<(u64, Verdict)>; 2] {
+fn both(ours: &Ours, hint: OpenHint) -> [Option<(u64, Verdict)>; 2] {
     let report = verify(&ours.dir).expect("readable");
     let said = report.findings.iter().find_map(|finding| Some((finding.position?, finding.verdict?)));
     let now = Now { mono: Mono::ZERO, wall: WallMs::new(1_767_225_700_000) };
     let mut io = PosixIo::new().expect("descriptors");
-    let opened = Log::open(&mut io, now, &ours.partition(), 7, Ours::settings(), OpenHint::default());
+    let opened = Log::open(&mut io, now, &ours.partition(), 7, Ours::settings(), hint);
     let (_, report) = opened.expect("a log");
     let made = report.findings.first().map(|finding| (finding.position.get(), finding.verdict));
     [said, made]
@@ -90,7 +90,7 @@ fn verify_says_what_a_start_will_do() {
         assert!(found.len() >= 8, "case {case} needs batches, found {}", found.len());
         ours.prove(segments.len() - 1, proven, reach);
         let at = damage(active, &found);
-        assert_eq!(both(&ours), [Some((at, verdict)); 2], "case {case}");
+        assert_eq!(both(&ours, OpenHint::default()), [Some((at, verdict)); 2], "case {case}");
     }
 }
 
@@ -102,8 +102,37 @@ fn a_seal_proves_its_segment_also_behind_the_checkpoint() {
     let found = batches(&segments[1]);
     let (at, size) = found[found.len() - 1];
     flip(&segments[1], at + size - 1, true);
-    assert_eq!(both(&ours), [Some((at, Verdict::Rot)); 2]);
+    assert_eq!(both(&ours, OpenHint::default()), [Some((at, Verdict::Rot)); 2]);
     assert_eq!(ours.segments(), segments);
+}
+
+/// Nothing of ours says how far a directory of Apache Kafka's was synced; but what was stopped in order was.
+#[test]
+fn after_a_clean_stop_everything_is_proven_without_our_files_too() {
+    for short in [false, true] {
+        let mut ours = Ours::new(&format!("verdicts-clean-{short}"));
+        ours.stop();
+        for entry in std::fs::read_dir(ours.partition()).expect("a directory") {
+            let path = entry.expect("an entry").path();
+            let name = path.file_name().expect("a name").to_string_lossy().into_owned();
+            if name.starts_with("highwater.") || name.ends_with(".seal") {
+                std::fs::remove_file(path).expect("removed");
+            }
+        }
+        let segments = ours.segments();
+        let active = &segments[segments.len() - 1];
+        let found = batches(active);
+        let (at, size) = found[found.len() - 1];
+        if short {
+            let file = std::fs::File::options().write(true).open(active).expect("a segment");
+            file.set_len(at + size - 3).expect("cut");
+        } else {
+            flip(active, at + size - 1, true);
+        }
+        let hint = OpenHint { clean_stop: true, ..OpenHint::default() };
+        assert_eq!(both(&ours, hint), [Some((at, Verdict::Rot)); 2], "short {short}");
+        assert_eq!(ours.segments(), segments);
+    }
 }
 
 /// What `verify --deep` alone finds: each as file, position, what is expected and what was found.

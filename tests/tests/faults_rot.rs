@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use highwater_base::{Mutant, Offset};
 use highwater_engine::batch::Marker;
-use highwater_engine::{LogSettings, ReadError};
+use highwater_engine::{LogSettings, ReadError, Verdict};
 use highwater_sim::SimDisk;
 use highwater_tests::points::each;
 use highwater_tests::scenario::{
@@ -110,6 +110,37 @@ fn f08_a_flipped_bit_is_never_served() {
             damage_is_noticed(damaged, &written, bit % 2 == 0).map_err(|what| format!("byte {at}: {what}"))
         })
     });
+}
+
+/// As Apache Kafka leaves a directory: stopped in order, so that all of it had been synced, and nothing of ours beside
+/// it. A bad last batch is no torn end: it stays, its offset is nobody else's, and what is appended behind it stays too.
+#[test]
+fn f08_a_bad_last_batch_after_a_clean_stop_stays_and_so_does_what_follows_it() {
+    let written = written(Mutant::None, 900);
+    let end = written.batches.len() as i64;
+    let mut bare = SimDisk::new();
+    for (name, bytes) in files(&written.disk) {
+        if !name.starts_with("highwater.") && !name.ends_with(".seal") {
+            bare.put(Stage::path(&name), &bytes);
+        }
+    }
+    let last = files(&bare).into_iter().rfind(|(name, _)| name.ends_with(".log")).expect("a segment");
+    bare.rot(Stage::path(&last.0), last.1.len() as u64 - 1, &[last.1[last.1.len() - 1] ^ 1]);
+    let (mut stage, report) = Stage::open(bare, written.settings, true).unwrap();
+    let verdicts: Vec<Verdict> = report.findings.iter().map(|finding| finding.verdict).collect();
+    assert_eq!((verdicts, report.cut_bytes), (vec![Verdict::Rot], 0));
+    let mut expected = written.batches.clone();
+    expected.remove(&(end - 1)).expect("the last batch");
+    assert_eq!(served(&mut stage, false).unwrap(), (expected.clone(), true));
+    for number in 0..3 {
+        let batch = value(stage.time(), 300);
+        assert_eq!(stage.keep(&batch).get(), end + number + 1);
+        let (bytes, _) = served(&mut stage, false).unwrap();
+        expected.insert(end + number, bytes[&(end + number)].clone());
+        stage = stage.killed();
+        stage.commit();
+        assert_eq!(served(&mut stage, false).unwrap(), (expected.clone(), true), "after kill {number}");
+    }
 }
 
 /// Every sector of a sealed and of the last segment: zeros, noise, another sector, what it held before, what another

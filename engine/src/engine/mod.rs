@@ -204,7 +204,8 @@ impl Engine {
         handle.delete()
     }
 
-    /// Makes everything durable, leaves the directories as Apache Kafka expects them, and ends the threads.
+    /// Makes everything durable, leaves the directories as Apache Kafka expects them, and ends the threads. Fails if a log
+    /// has failed: nothing is marked as stopped in order then, and the next opening looks at more.
     /// Dropping an engine without this is like a crash: nothing acknowledged is lost, the next open has more to do.
     pub fn close(mut self) -> Result<(), EngineError> {
         let mut stopping = Vec::new();

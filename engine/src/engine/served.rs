@@ -129,15 +129,18 @@ impl Served {
         }
     }
 
-    pub(super) fn end(&self) -> LogEnd {
-        LogEnd {
+    pub(super) fn end(&self) -> Result<LogEnd, EngineError> {
+        if let Some(failure) = self.log.failure() {
+            return Err(EngineError::Append(AppendError::Failed(failure.clone())));
+        }
+        Ok(LogEnd {
             name: self.name.clone(),
             dir: self.log.dir().to_path_buf(),
             log_start: self.log.log_start(),
             log_end: self.log.log_end(),
             cleaned_to: self.log.cleaned_to(),
             stopped: self.log.stopped(),
-        }
+        })
     }
 
     /// Begins a pass of compaction, unless one is under way or there is nothing to do.

@@ -288,9 +288,10 @@ impl Shard for EngineShard {
             return Next::Stop;
         }
         if self.stopping.is_some() && self.all_closed() {
-            let ends = self.logs.iter().flatten().map(Served::end).collect();
+            // One that failed may hold what was never synced: then nothing is marked as stopped in order.
+            let ends = self.logs.iter().flatten().map(Served::end).collect::<Result<_, _>>();
             if let Some(reply) = self.stopping.take() {
-                reply.fulfil(Ok(ends));
+                reply.fulfil(ends);
             }
             return Next::Stop;
         }

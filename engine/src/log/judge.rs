@@ -10,7 +10,7 @@ use super::open::{OnDisk, open_file, run};
 use super::recover::Proof;
 use super::script::Step;
 use crate::OpenError;
-use crate::batch::{Batch, MAGIC_PREFIX};
+use crate::batch::{Batch, HEADER_BYTES, Header, MAGIC_PREFIX};
 use crate::layout::FileKind;
 use crate::recovery::{
     Act, Behind, Damage, Evidence, Place as Where, RecoveryReport, Rest, Search, Window, act, diagnose,
@@ -38,7 +38,8 @@ impl Log {
             (None, Some(proof)) if self.segments.len() == proof.segment && proven == proof.position => {
                 (proven, proof.offset)
             }
-            (None, _) => (proven, limit),
+            (None, _) if limit < Offset::MAX => (proven, limit),
+            (None, _) => (proven, claimed_end(window.bytes(io, at.0, HEADER_BYTES)?, at.1)),
         };
         self.quarantine.add(Damage {
             segment: base,
@@ -194,6 +195,14 @@ impl Log {
         }
         Ok(())
     }
+}
+
+/// The offset after a damaged batch that nothing follows, as its header has it, if that makes sense: one more than it
+/// should begin with otherwise. No record of it is ever given another's offset.
+fn claimed_end(head: &[u8], from: Offset) -> Offset {
+    let claimed = Header::decode(head).filter(|header| header.base_offset() == from);
+    let last = claimed.map_or(from, |header| header.last_offset().max(from));
+    last.plus(1)
 }
 
 /// More than what a crash of ours leaves unproven.

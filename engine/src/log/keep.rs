@@ -247,6 +247,7 @@ impl Log {
         &mut self,
         io: &mut dyn Park,
         proof: Option<Proof>,
+        clean: bool,
         report: &mut RecoveryReport,
     ) -> Result<(), OpenError> {
         let end = self.log_end;
@@ -263,7 +264,8 @@ impl Log {
             self.epochs_dirty = false;
         }
         run(io, steps)?;
-        let damaged = !self.quarantine.is_empty();
+        // After a clean stop it is proven what is damaged, and must stay so when more follows it.
+        let damaged = !self.quarantine.is_empty() && !clean;
         if proof.is_none_or(|proof| proof.offset != end) && !damaged {
             let checkpoint = self.opening_checkpoint_steps();
             match run(io, checkpoint) {

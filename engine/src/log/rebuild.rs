@@ -70,7 +70,8 @@ impl Log {
         let checkpointed = proof.map_or(0, |proof| proof.of(number, len));
         // A seal is written once its segment is synced, so it proves all of it, also behind the checkpoint.
         let sealed = if checkpointed < len { self.binding_seal(io, found, on_disk[number])? } else { None };
-        let proven = if sealed.is_some() { len } else { checkpointed };
+        // Whoever stops in order, Kafka too, has synced everything before saying so.
+        let proven = if sealed.is_some() || plan.clean { len } else { checkpointed };
         // What an index says of bytes that nobody proved may be of other bytes.
         let trusted = checkpointed > 0 || (plan.clean && proof.is_none() && is_last);
         let resumes = number >= plan.index_from && trusted;

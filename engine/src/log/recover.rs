@@ -112,7 +112,7 @@ impl Log {
         }
         let kept = self.segments.len();
         self.remove_later(io, &on_disk[kept..], report)?;
-        self.finish_recovery(io, proof, report)
+        self.finish_recovery(io, proof, plan.clean, report)
     }
 
     fn forget(&mut self, io: &mut dyn Park) -> Result<(), OpenError> {
