@@ -68,9 +68,8 @@ impl Log {
         let file = open_file(io, self.path(FileKind::Log, base), OpenHow::Write, self.settings.direct)?;
         let mut window = Window::new(file, len, self.settings.limits.read_bytes);
         let checkpointed = proof.map_or(0, |proof| proof.of(number, len));
-        // A seal is written once its segment is synced, so it proves all of it, also behind the checkpoint.
+        // A seal is written once its segment is synced, the marker of a clean stop (Kafka's too) once everything is.
         let sealed = if checkpointed < len { self.binding_seal(io, found, on_disk[number])? } else { None };
-        // Whoever stops in order, Kafka too, has synced everything before saying so.
         let proven = if sealed.is_some() || plan.clean { len } else { checkpointed };
         // What an index says of bytes that nobody proved may be of other bytes.
         let trusted = checkpointed > 0 || (plan.clean && proof.is_none() && is_last);
@@ -118,8 +117,8 @@ impl Log {
                     let until = sealed.as_ref().map_or(limit, |seal| seal.last_offset.plus(1).min(limit));
                     at = self.quarantine_proven(io, &mut window, base, at, proven, until, proof, report)?;
                 }
+                // Behind a hole that is kept it goes on.
                 Stop::Bad => match self.judge_end(io, &mut window, on_disk, number, at, proof, report)? {
-                    // Behind a hole that is kept.
                     Some(resumed) => {
                         gathered.seal = None;
                         at = resumed;
