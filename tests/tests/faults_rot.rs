@@ -1,11 +1,12 @@
 //! Bytes that rot: flipped bits, damaged sectors, damaged side files. `docs/FAULTS.md` says which fault is which.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
-use highwater_base::{Mutant, Offset};
+use highwater_base::{Mono, Mutant, Offset};
 use highwater_engine::batch::Marker;
 use highwater_engine::{LogSettings, ReadError, Verdict};
-use highwater_sim::SimDisk;
+use highwater_sim::{SimDisk, SimIo};
 use highwater_tests::points::each;
 use highwater_tests::scenario::{
     Judged, Stage, ensure, files, holds_and_catches, marker, produced, small, transactional, value,
@@ -248,4 +249,37 @@ fn f10_a_damaged_transaction_index_or_epoch_file_is_made_again() {
         }
     }
     assert!(tried >= 24, "only {tried}");
+}
+
+/// A recovery that reads a sealed segment leaves its file alone. Were it only cut to the length that it has, its time would
+/// be another and its seal void, and the next recovery would take rot for what somebody else wrote.
+#[test]
+fn what_a_seal_proves_is_as_proven_after_a_recovery() {
+    let written = written(Mutant::None, 900);
+    let mut disk = written.disk.clone();
+    // Without a checkpoint everything is read.
+    disk.put(Stage::path("highwater.checkpoint"), b"");
+    let seal = Stage::path("00000000000000000000.seal");
+    let good = disk.contents(&seal).expect("a seal");
+    let later = |disk: SimDisk, minutes: u64| {
+        let io = SimIo::new(disk, 2);
+        io.clock().advance_to(Mono::ZERO.plus(Duration::from_secs(60 * minutes)));
+        Stage::open_on(io, written.settings, false).expect("it opens")
+    };
+    let recovered = later(disk, 1).0.io.disk().clone();
+    assert!(recovered.contents(&seal) == Some(good));
+
+    let mut rotten = recovered;
+    let segment = Stage::path("00000000000000000000.log");
+    let byte = rotten.contents(&segment).expect("a segment")[700];
+    rotten.rot(segment, 700, &[byte ^ 1]);
+    for start in 2..=4 {
+        rotten.put(Stage::path("highwater.checkpoint"), b"");
+        let (mut stage, report) = later(rotten, start);
+        let verdicts: Vec<_> = report.findings.iter().map(|finding| finding.verdict).collect();
+        assert_eq!(verdicts, [Verdict::Rot], "start {start}");
+        let (batches, _) = served(&mut stage, false).expect("the rest is served");
+        assert_eq!(batches.len(), written.batches.len() - 1, "start {start}");
+        rotten = stage.io.disk().clone();
+    }
 }

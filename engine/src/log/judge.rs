@@ -177,7 +177,7 @@ impl Log {
         to: u64,
     ) -> Result<(), OpenError> {
         let mut at = from / BLOCK * BLOCK;
-        if to - from > REWRITE_BYTES {
+        if from == to || to - from > REWRITE_BYTES {
             return Ok(());
         }
         while at < to {

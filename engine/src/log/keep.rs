@@ -34,7 +34,15 @@ impl Log {
         let base = segment.base;
         let mut steps = vec![Step::Adopt(file)];
         let mut changed = false;
-        if rebuilt {
+        // A seal that binds proves all of its file, which is then left alone: to cut it to the length that it has would
+        // change its time, and void the seal.
+        let sealed = if rebuilt { self.seal_on_disk(io, found, base)? } else { None };
+        let fits = len == segment.size
+            && sealed.as_ref().is_some_and(|seal| {
+                seal.state(WallMs::new(segment.modified_ms)) == crate::seal::SealState::Binding
+                    && seal.length.get() == len
+            });
+        if rebuilt && !fits {
             // It was read, and perhaps written again, in whole blocks.
             steps.push(Step::Truncate { len: segment.size });
             changed = len != segment.size;
@@ -75,11 +83,6 @@ impl Log {
                 self.snapshots.sort_unstable();
                 changed = true;
             }
-            let sealed = self.seal_on_disk(io, found, base)?;
-            let fits = sealed.as_ref().is_some_and(|seal| {
-                seal.state(WallMs::new(segment.modified_ms)) == crate::seal::SealState::Binding
-                    && seal.length.get() == segment.size
-            });
             let whole = gathered.seal.as_ref().is_some_and(|seal| seal.length().get() == segment.size);
             if !fits && whole {
                 // The seal notes the time of the last change, so that comes first.
