@@ -14,6 +14,7 @@ pub mod ours;
 pub mod points;
 pub mod recover;
 pub mod replay;
+pub mod rewritten;
 pub mod rig;
 pub mod scenario;
 pub mod source;

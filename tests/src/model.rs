@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use crate::rewritten::{Kept, records, state};
+
 /// A batch as it must be served, and the offset after it.
 ///
 /// ```
@@ -85,6 +87,10 @@ pub struct Model {
     pub synced: i64,
     /// Everything below was said to survive the end of the process.
     pub written: i64,
+    /// Below this, compaction may have dropped what a later record of the same key replaced.
+    pub compacted: i64,
+    /// A restart dropped a part, from the end, and a crash came: what replaced a record may be gone.
+    pub half_dropped: bool,
     /// A cut is under way: what is going may still be there.
     pub cut: Option<Cut>,
     /// The log was said to be durably there.
@@ -135,6 +141,7 @@ impl Model {
             Some(Cut::Truncate(to)) => self.set_end(to),
             Some(Cut::Restart(at)) => {
                 self.batches.clear();
+                (self.compacted, self.half_dropped) = (0, false);
                 (self.log_start, self.log_end, self.synced, self.written) = (at, at, at, at);
             }
             None => {}
@@ -180,13 +187,15 @@ impl Model {
         Ok(())
     }
 
-    /// What was read from `start` up to `end`, all of it.
+    /// What was read from `start` up to `end`: every batch is what was appended there, and none is missing. Below
+    /// [`Model::compacted`] batches may be missing or have lost records, see [`Model::judge_keys`].
     pub fn judge_bytes(&self, start: i64, end: i64, bytes: &[u8]) -> Result<(), Violation> {
         let frames = frames(bytes).map_err(Violation::Bad)?;
         let mut next = None;
         for frame in &frames {
             if let Some(expected) = next
                 && frame.first != expected
+                && (frame.first < expected || frame.first > self.compacted)
             {
                 return Err(Violation::Hole(format!(
                     "a batch at {} follows one that ends at {expected}",
@@ -195,6 +204,7 @@ impl Model {
             }
             match self.batches.get(&frame.first) {
                 Some((_, appended)) if **appended == *frame.bytes => {}
+                _ if frame.first < self.compacted => self.judge_rewritten(frame)?,
                 Some(_) => {
                     return Err(Violation::Bad(format!(
                         "the batch at {} is not what was appended",
@@ -206,15 +216,67 @@ impl Model {
             next = Some(frame.end);
         }
         let first = frames.first().map(|frame| frame.first);
-        if first.is_some_and(|first| first > start) {
+        if first.is_some_and(|first| first > start && first > self.compacted) {
             return Err(Violation::Hole(format!(
                 "the first batch is at {first:?}, the log starts at {start}"
             )));
         }
-        if next.unwrap_or(start) != end {
+        let last = next.unwrap_or(start);
+        if last != end && (last > end || end > self.compacted) {
             return Err(Violation::Hole(format!("batches end at {next:?}, the log ends at {end}")));
         }
         Ok(())
+    }
+
+    /// A batch that compaction has rewritten: each record that it still has was appended there.
+    fn judge_rewritten(&self, frame: &Frame<'_>) -> Result<(), Violation> {
+        let mut appended = BTreeMap::new();
+        for (_, bytes) in self.batches.range(..frame.end).rev().take(1).map(|(_, batch)| batch) {
+            appended = records(bytes).map_err(Violation::Bad)?;
+        }
+        for (offset, record) in records(frame.bytes).map_err(Violation::Bad)? {
+            if appended.get(&offset) != Some(&record) {
+                return Err(Violation::Bad(format!("the record at {offset} is not what was appended")));
+            }
+        }
+        Ok(())
+    }
+
+    /// All that was read from `start` up to `end`: each key has the value that it would have had without compaction.
+    pub fn judge_keys(&self, start: i64, end: i64, bytes: &[u8]) -> Result<(), Violation> {
+        // A restart drops everything, from the end: what replaced a record may be gone before the record would be.
+        if self.compacted <= start || self.half_dropped || matches!(self.cut, Some(Cut::Restart(_))) {
+            return Ok(());
+        }
+        let gather = |batches: &mut dyn Iterator<Item = &[u8]>| -> Result<BTreeMap<i64, Kept>, Violation> {
+            let mut all = BTreeMap::new();
+            for batch in batches {
+                all.append(&mut records(batch).map_err(Violation::Bad)?);
+            }
+            Ok(all.split_off(&start))
+        };
+        let frames = frames(bytes).map_err(Violation::Bad)?;
+        let found = gather(&mut frames.iter().map(|frame| frame.bytes))?;
+        let appended = gather(&mut self.batches.range(..end).map(|(_, (_, bytes))| &**bytes))?;
+        let (found, expected) = (state(&found), state(&appended));
+        for (key, offset) in &expected {
+            if found.get(key) != Some(offset) {
+                let (key, found) = (String::from_utf8_lossy(key), found.get(key));
+                return Err(Violation::Lost(format!(
+                    "key {key} has its value at {found:?}, not at {offset}, in {start}..{end}"
+                )));
+            }
+        }
+        match found.keys().find(|key| !expected.contains_key(*key)) {
+            Some(key) => {
+                let key = String::from_utf8_lossy(key);
+                Err(Violation::Bad(format!(
+                    "key {key} was removed, and is back at {}",
+                    found[key.as_bytes()]
+                )))
+            }
+            None => Ok(()),
+        }
     }
 }
 

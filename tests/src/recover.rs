@@ -74,6 +74,7 @@ fn open_and_read(
     }
     let bytes = rig.read_all(start, end)?;
     model.judge_bytes(start, end, &bytes)?;
+    model.judge_keys(start, end, &bytes)?;
     Ok((rig, image))
 }
 
@@ -117,7 +118,7 @@ fn goes_on(mut rig: Rig, settings: LogSettings, seed: u64) -> Result<(), Violati
         let batch = |sequence| {
             BatchBuilder::new()
                 .producer(ProducerId::new(id), ProducerEpoch::new(epoch), sequence)
-                .record(rig_time(), None, Some(b"after the crash"))
+                .record(rig_time(), Some(b"after"), Some(b"the crash"))
                 .build()
         };
         if let Ok(appended) = rig.append(&batch(next + 3)) {

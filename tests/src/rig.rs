@@ -94,8 +94,8 @@ pub struct Rig {
     shared: Rc<RefCell<Shared>>,
     reads: Vec<(ReadId, Result<Fetched, ReadError>)>,
     closed: bool,
-    /// The log has failed for good; what was synced until then.
-    failed: Option<i64>,
+    /// The log has failed for good; what was synced and what was written until then.
+    failed: Option<(i64, i64)>,
     /// Whether something was said to be durable after that.
     acked_after_failure: bool,
 }
@@ -158,7 +158,11 @@ impl Rig {
         let model = &mut shared.model;
         let (start, end) = (self.log.log_start().get(), self.log.log_end().get());
         match model.cut.take() {
-            Some(crate::model::Cut::Restart(at)) if start == at && end == at => model.batches.clear(),
+            Some(crate::model::Cut::Restart(at)) if start == at && end == at => {
+                model.batches.clear();
+                (model.compacted, model.half_dropped) = (0, false);
+            }
+            Some(crate::model::Cut::Restart(_)) => (model.log_start, model.half_dropped) = (start, true),
             _ => model.log_start = start,
         }
         model.log_end = end;
@@ -222,7 +226,7 @@ impl Rig {
                     let end = model.log_end;
                     model.promise(end, end);
                 }
-                LogEvent::Failed(_) => self.failed = self.failed.or(Some(model.synced)),
+                LogEvent::Failed(_) => self.failed = self.failed.or(Some((model.synced, model.written))),
                 _ => {}
             }
         }
@@ -230,7 +234,8 @@ impl Rig {
         let (synced, written) = (self.log.synced_end().get(), self.log.written_end().get());
         shared.model.promise(synced, written);
         shared.model.log_start = shared.model.log_start.max(self.log.log_start().get());
-        self.acked_after_failure |= self.failed.is_some_and(|before| shared.model.synced > before);
+        let acked = |(synced, written)| shared.model.synced > synced || shared.model.written > written;
+        self.acked_after_failure |= self.failed.is_some_and(acked);
         shared.record(&self.io.disk(), || "the log has heard of it".into());
     }
 
@@ -272,12 +277,16 @@ impl Rig {
         true
     }
 
-    /// Goes on until `done`, passing time if nothing else happens; gives up after a while.
+    /// Goes on until `done`, passing time if nothing else happens; gives up after a while. What waits because of a fault
+    /// must come to its end once there is none any more.
     pub fn run_until(&mut self, done: impl Fn(&Rig) -> bool) -> bool {
         self.step();
-        for _ in 0..20_000 {
+        for round in 0..20_000 {
             if done(self) {
                 return true;
+            }
+            if round == 2_000 {
+                self.io.heal();
             }
             if !self.pump() {
                 self.pass(Duration::from_millis(50));
@@ -365,6 +374,35 @@ impl Rig {
         self.step();
     }
 
+    /// One pass of compaction over everything but the active segment, and how it goes is waited for; whether there was
+    /// something to do. At most `slots` keys are remembered.
+    pub fn compact(&mut self, slots: usize) -> bool {
+        let end = self.log.log_end();
+        self.log.want_synced(end);
+        self.run_until(|rig| rig.log.synced_end() == end || rig.has_failed());
+        self.log.set_high_watermark(self.log.synced_end());
+        // What is sealed is sealed, and a checkpoint says so.
+        self.pass(Duration::from_millis(300));
+        let now = self.io.clock().now();
+        let active = self.active_base();
+        if self.has_failed() || !self.log.compact(now, slots * 24, u64::MAX) {
+            return false;
+        }
+        {
+            let mut shared = self.shared.borrow_mut();
+            shared.model.compacted = shared.model.compacted.max(active);
+        }
+        self.run_until(|rig| !rig.log.is_compacting() || rig.has_failed());
+        true
+    }
+
+    /// The base of the last segment, by the names on the disk.
+    fn active_base(&self) -> i64 {
+        let image = self.io.disk().image();
+        let bases = image.keys().filter(|path| path.extension().is_some_and(|kind| kind == "log"));
+        bases.filter_map(|path| path.file_stem()?.to_str()?.parse().ok()).max().unwrap_or(0)
+    }
+
     /// Closes the log, opens it again, and goes on recording.
     pub fn close_and_reopen(&mut self) {
         self.log.close();
@@ -375,10 +413,12 @@ impl Rig {
         self.shared.borrow_mut().model.closed = false;
         let opened = open_log(&mut self.io, self.settings, clean_stop);
         let Ok((log, _)) = opened else {
-            self.failed = Some(self.model().synced);
+            let model = self.model();
+            self.failed = Some((model.synced, model.written));
             return;
         };
         (self.log, self.closed) = (log, false);
+        self.reads.clear();
         let end = self.model().log_end;
         assert_eq!(self.log.log_end().get(), end, "a clean stop loses nothing");
         self.found();

@@ -4,11 +4,15 @@ use std::time::Duration;
 
 use highwater_base::{LeaderEpoch, Limits, Prng, ProducerEpoch, ProducerId};
 use highwater_engine::batch::{BatchBuilder, Codec};
+use highwater_engine::compact::CompactionSettings;
 use highwater_engine::{AppendError, Durability, LogSettings, ReadError};
 use highwater_sim::{Behaviour, Fault, Loss, SimDisk, SimIo};
 
 use crate::model::{Violation, frames};
 use crate::rig::{Point, Rig};
+
+/// Keys that come again.
+const KEYS: u64 = 12;
 
 /// Settings under which every edge is met within a few hundred operations.
 pub fn tiny(durability: Durability) -> LogSettings {
@@ -25,6 +29,16 @@ pub fn tiny(durability: Durability) -> LogSettings {
         limits: Limits::TINY,
         ..LogSettings::default()
     }
+}
+
+/// The same for a log that is compacted, too.
+pub fn tiny_compacted(durability: Durability) -> LogSettings {
+    let compaction = CompactionSettings {
+        min_dirty_ratio: 0.0,
+        delete_retention_ms: 300,
+        ..CompactionSettings::default()
+    };
+    LogSettings { compaction: Some(compaction), ..tiny(durability) }
 }
 
 /// How to run the workload.
@@ -150,6 +164,7 @@ impl Runner {
         self.appends(20);
         self.read_some(6);
         self.rig.pass(Duration::from_millis(700));
+        self.compact(1000);
         if !self.rig.has_failed() {
             self.rig.close_and_reopen();
             self.new_epoch();
@@ -162,11 +177,13 @@ impl Runner {
         self.appends(10);
         self.rig.pass(Duration::from_millis(1500));
         self.read_some(6);
+        self.compact(12);
         self.appends(15);
         self.restart();
         self.appends(12);
         self.crash(Loss::Unsynced);
-        self.appends(10);
+        self.appends(20);
+        self.compact(1000);
         self.rig.pass(Duration::from_millis(1000));
         if !self.rig.has_failed() {
             self.rig.close_and_reopen();
@@ -190,6 +207,7 @@ impl Runner {
         }
         self.appends(10);
         self.crash(Loss::RandomSectors);
+        self.compact(1000);
         self.rig.pass(Duration::from_millis(700));
         self.read_some(3);
         self.rig.settle();
@@ -226,8 +244,13 @@ impl Runner {
         for index in 0..records {
             let mut value = vec![0; (self.prng.below(most - least) + least) as usize / records as usize];
             self.prng.fill(&mut value);
-            let key = format!("{}/{index}", self.count);
-            builder.push(time + index as i64, Some(key.as_bytes()), Some(&value), &[]);
+            // Half of the keys come again, and some of these are removed.
+            let (key, value) = match self.prng.below(8) {
+                0..4 => (format!("{}/{index}", self.count), Some(&value[..])),
+                4 => (format!("key-{}", self.prng.below(KEYS)), None),
+                _ => (format!("key-{}", self.prng.below(KEYS)), Some(&value[..])),
+            };
+            builder.push(time + index as i64, Some(key.as_bytes()), value, &[]);
         }
         (builder.build(), producer.map(|which| (which, records as i32)))
     }
@@ -242,7 +265,11 @@ impl Runner {
             let mut tries = 0;
             let appended = loop {
                 match self.rig.append(&batch) {
-                    Err(AppendError::Backpressure { .. }) if tries < 200 => drop(self.rig.pump()),
+                    Err(AppendError::Backpressure { .. }) if tries < 200 => {
+                        if !self.rig.pump() {
+                            self.rig.pass(Duration::from_millis(10));
+                        }
+                    }
                     Err(AppendError::NoSpace { .. }) if tries < 200 => {
                         self.refused += 1;
                         if self.plan.heal_when_refused {
@@ -328,7 +355,8 @@ impl Runner {
         }
         let model = self.rig.model();
         let back = 1 + self.prng.below(5) as usize;
-        let low = model.log_start.max(self.rig.log.log_start().get());
+        // What compaction relied on is never cut: it is committed.
+        let low = model.log_start.max(self.rig.log.log_start().get()).max(model.compacted);
         let to = model.batches.iter().rev().nth(back).map_or(model.log_end, |(first, _)| *first).max(low);
         self.rig.truncate(to);
         self.resume_producers();
@@ -352,6 +380,21 @@ impl Runner {
         if !self.rig.has_failed() && acknowledged > start {
             self.rig.trim(start + (acknowledged - start) / 3);
             self.rig.pass(Duration::from_millis(600));
+        }
+    }
+
+    /// A pass over all keys at once, or several over a few keys each.
+    fn compact(&mut self, slots: usize) {
+        if self.rig.has_failed() || self.plan.settings.compaction.is_none() {
+            return;
+        }
+        let before = self.rig.log.size_bytes();
+        let begun = (0..3).filter(|_| self.rig.compact(slots)).count();
+        if self.plan.faults.is_empty() {
+            assert!(
+                begun > 0 && self.rig.log.size_bytes() < before,
+                "{begun} passes, nothing went of {before}"
+            );
         }
     }
 

@@ -87,7 +87,7 @@ fn f12_a_full_device_is_waited_for_and_forgiven() {
     holds_and_catches(Mutant::NoSpaceIsFinal, |mutant| {
         let names = short(Vec::new(), Mutant::None).rig.operations().clone();
         let mut cases = Vec::new();
-        for (at, _) in (0..).zip(&names).filter(|(_, name)| **name == "write") {
+        for (at, _) in (0..).zip(&names).filter(|(_, name)| name.ends_with("write")) {
             for errno in [ENOSPC, EDQUOT, EFBIG] {
                 cases.push(Fault { at, kind: FaultKind::Error(errno), lasting: false });
             }
@@ -142,7 +142,9 @@ fn f12_appends_go_on_with_no_restart_when_space_returns() {
     holds_and_catches(Mutant::NoSpaceIsFinal, |mutant| {
         let names = full_for_a_while(None, Mutant::None)?.operations();
         let mut met = 0;
-        for (at, name) in (0..).zip(&names).filter(|(_, name)| matches!(**name, "write" | "prepare")) {
+        for (at, name) in
+            (0..).zip(&names).filter(|(_, name)| matches!(**name, "write" | "durable write" | "prepare"))
+        {
             for errno in [ENOSPC, EDQUOT, EFBIG] {
                 let fault = Fault { at, kind: FaultKind::Error(errno), lasting: true };
                 let stage =
@@ -178,7 +180,7 @@ fn f12_reads_go_on_while_a_seal_waits_for_space() {
         // Indexes, seal and checkpoint come after the last batch.
         for back in 1..8 {
             let writes: Vec<u64> =
-                (0..).zip(&names).filter(|(_, name)| **name == "write").map(|(at, _)| at).collect();
+                (0..).zip(&names).filter(|(_, name)| name.ends_with("write")).map(|(at, _)| at).collect();
             let at = writes[writes.len() - back];
             let mut stage = fill(Some(Fault { at, kind: FaultKind::Error(ENOSPC), lasting: true }))?;
             let (now, end) = (stage.now(), stage.log.log_end());
@@ -200,7 +202,7 @@ fn f12_reads_go_on_while_a_seal_waits_for_space() {
 fn f12_a_write_that_fails_ends_the_log_and_loses_nothing() {
     let names = short(Vec::new(), Mutant::None).rig.operations().clone();
     let writes: Vec<u64> =
-        (0..).zip(&names).filter(|(_, name)| **name == "write").map(|(at, _)| at).collect();
+        (0..).zip(&names).filter(|(_, name)| name.ends_with("write")).map(|(at, _)| at).collect();
     let judged = each(&writes, |index, at| {
         for lasting in [false, true] {
             let run = short(vec![Fault { at: *at, kind: FaultKind::Error(EIO), lasting }], Mutant::None);

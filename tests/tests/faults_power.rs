@@ -162,8 +162,11 @@ fn r66_a_snapshot_that_was_moved_before_its_data_is_no_snapshot() {
 fn f14_a_disk_that_lies_about_a_sync_leaves_a_prefix() {
     let plan = |faults| Plan { faults, short: true, ..Plan::new(settings(Mutant::None), 5) };
     let names = run(plan(Vec::new())).rig.operations().clone();
-    let syncs: Vec<u64> =
-        (0..).zip(&names).filter(|(_, name)| matches!(**name, "sync" | "write")).map(|(at, _)| at).collect();
+    let syncs: Vec<u64> = (0..)
+        .zip(&names)
+        .filter(|(_, name)| name.ends_with("write") || **name == "sync")
+        .map(|(at, _)| at)
+        .collect();
     assert!(syncs.len() > 30, "only {} syncs and writes", syncs.len());
     let lies: Vec<(u64, bool)> = syncs.iter().map(|at| (*at, false)).chain([(syncs[3], true)]).collect();
     let judged = each(&lies, |index, (at, lasting)| {

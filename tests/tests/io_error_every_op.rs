@@ -1,47 +1,166 @@
-//! Every I/O operation of a workload fails once: with EIO, for want of space, or half done.
+//! Every I/O operation of a workload goes wrong, once or from then on: with EIO, for want of space, half done, retried
+//! below the seam, or overtaken by the others. Every sync fails once.
+//!
+//! Then nothing acknowledged is gone, no partial batch is seen, nothing is acknowledged by a log that has failed, and one
+//! that has not goes on without a restart. The plain form runs one case in [`SHARE`]; all of them with
+//! `HIGHWATER_TEST_FULL=1`.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
+use highwater_base::Mutant;
+use highwater_engine::batch::BatchBuilder;
 use highwater_engine::{Durability, LogSettings};
-use highwater_sim::{EIO, ENOSPC, Fault, FaultKind, Loss};
+use highwater_sim::{Behaviour, EIO, ENOSPC, Fault, FaultKind, Loss};
 use highwater_tests::model::Violation;
 use highwater_tests::recover::check;
-use highwater_tests::workload::{Plan, Run, run, tiny};
+use highwater_tests::workload::{Plan, Run, run, tiny_compacted};
 
-fn plan(faults: Vec<Fault>) -> Plan {
-    Plan { faults, short: true, ..Plan::new(tiny(Durability::Each), 3) }
+/// One of the workloads that every fault is tried on: durability, seed and device differ.
+#[derive(Clone, Copy, Debug)]
+struct Base {
+    durability: Durability,
+    seed: u64,
+    behaviour: Behaviour,
+    mutant: Mutant,
 }
 
-/// The operations of the workload without faults, by name.
-fn operations() -> Vec<&'static str> {
-    let run = run(plan(Vec::new()));
-    assert_eq!(run.violations, []);
-    assert!(!run.rig.has_failed());
-    let names = run.rig.operations().clone();
-    assert_eq!(names.len() as u64, run.rig.io.operations(), "every operation has its number");
-    names
+/// Every durability, on a device that is calm and on one that retries and transfers less than it was asked for.
+fn bases() -> Vec<Base> {
+    let interval = Durability::Interval { bytes: 16 << 10, messages: 20, ms: 20 };
+    let durabilities = [Durability::Each, Durability::Each, Durability::Os, interval];
+    let devices = [Behaviour::CALM, Behaviour::ROUGH];
+    let both = durabilities.into_iter().flat_map(|durability| devices.map(|device| (durability, device)));
+    (3..)
+        .zip(both)
+        .map(|(seed, (durability, behaviour))| Base { durability, seed, behaviour, mutant: Mutant::None })
+        .collect()
 }
 
-/// What is wrong with a run that met a fault, while it ran or with what it left.
-fn judge(mut run: Run, settings: LogSettings, seed: u64) -> Vec<Violation> {
+impl Base {
+    fn settings(self) -> LogSettings {
+        LogSettings { mutant: self.mutant, ..tiny_compacted(self.durability) }
+    }
+
+    fn plan(self, faults: Vec<Fault>) -> Plan {
+        let Base { seed, behaviour, .. } = self;
+        Plan { faults, short: true, behaviour, ..Plan::new(self.settings(), seed) }
+    }
+
+    /// The operations of the workload without faults, by name.
+    fn operations(self) -> Vec<&'static str> {
+        let run = run(self.plan(Vec::new()));
+        assert_eq!(run.violations, []);
+        assert!(!run.rig.has_failed());
+        let names = run.rig.operations().clone();
+        assert_eq!(names.len() as u64, run.rig.io.operations(), "every operation has its number");
+        names
+    }
+}
+
+/// A fault at one operation of a workload.
+#[derive(Clone, Copy, Debug)]
+struct Case {
+    base: Base,
+    /// Which operation it is.
+    name: &'static str,
+    fault: Fault,
+}
+
+impl Case {
+    fn run(self) -> Run {
+        // Space that is missing for good is given back when an append was refused for want of it.
+        run(Plan { heal_when_refused: true, ..self.base.plan(vec![self.fault]) })
+    }
+
+    /// Whether the log must live through it: what is short or slow is no error, and space that is missing is waited for.
+    fn must_survive(self) -> bool {
+        match self.fault.kind {
+            FaultKind::Short | FaultKind::Slow(_) => true,
+            FaultKind::Error(ENOSPC) => {
+                matches!(self.name, "write" | "durable write" | "prepare" | "mkdir" | "rename")
+            }
+            _ => false,
+        }
+    }
+}
+
+/// Retried below the seam (`EAGAIN`, `EINTR`): it takes ten times the slowest.
+const RETRIED: FaultKind = FaultKind::Slow(Duration::from_millis(1));
+/// Everything that was submitted after it completes before it.
+const OVERTAKEN: FaultKind = FaultKind::Slow(Duration::from_millis(20));
+
+/// Every fault at every operation, once and for all operations of its kind from then on.
+fn all_cases(bases: Vec<Base>) -> Vec<Case> {
+    let mut cases = Vec::new();
+    for base in bases {
+        for (at, name) in (0..).zip(base.operations()) {
+            let kinds =
+                [FaultKind::Error(EIO), FaultKind::Error(ENOSPC), RETRIED, OVERTAKEN, FaultKind::Short];
+            let transfers = matches!(name, "read" | "write" | "durable write");
+            for kind in kinds.into_iter().filter(|kind| *kind != FaultKind::Short || transfers) {
+                for lasting in [false, true] {
+                    cases.push(Case { base, name, fault: Fault { at, kind, lasting } });
+                }
+            }
+        }
+    }
+    cases
+}
+
+fn is_full() -> bool {
+    std::env::var("HIGHWATER_TEST_FULL").is_ok_and(|full| full == "1")
+}
+
+/// What is wrong with a run that met a fault: while it ran, when it goes on, or with what it left.
+fn judge(case: Case, seed: u64) -> Vec<Violation> {
+    let mut run = case.run();
+    let settings = case.base.settings();
     let mut violations = std::mem::take(&mut run.violations);
+    run.rig.io.heal();
+    if !run.rig.has_failed() && run.rig.model().ready {
+        violations.extend(goes_on(&mut run).err());
+    }
     if run.rig.acked_after_failure() {
         violations.push(Violation::Lost("something was acknowledged after the log had failed".into()));
     }
-    run.rig.io.heal();
-    let model = run.rig.model();
-    if !run.rig.has_failed() && model.ready {
-        let (start, end) = (run.rig.log.log_start().get(), run.rig.log.log_end().get());
-        let read = run.rig.read_all(start, end).and_then(|bytes| model.judge_bytes(start, end, &bytes));
-        violations.extend(read.err());
+    if run.rig.has_failed() && case.must_survive() {
+        violations.push(Violation::Bad(format!("the log failed: {:?}", run.rig.log.failure())));
     }
+    let model = run.rig.model();
     for loss in [Loss::Kill, Loss::Unsynced, Loss::Nothing] {
         let disk = run.rig.io.disk().power_cut(loss, seed);
         let deep = seed.is_multiple_of(4);
         violations.extend(check(&disk, &model, settings, loss, seed, deep).err());
     }
     violations
+}
+
+/// A log that has not failed takes another batch and makes it durable, without a restart, and serves all that it has.
+fn goes_on(run: &mut Run) -> Result<(), Violation> {
+    let batch = BatchBuilder::new().record(1_767_225_600_000, Some(b"after"), Some(b"the fault")).build();
+    let mut appended = run.rig.append(&batch);
+    for _ in 0..100 {
+        if appended.is_ok() || run.rig.has_failed() {
+            break;
+        }
+        run.rig.pass(Duration::from_millis(100));
+        appended = run.rig.append(&batch);
+    }
+    let end = run.rig.log.log_end();
+    run.rig.log.want_synced(end);
+    run.rig.run_until(|rig| rig.log.synced_end() == end || rig.has_failed());
+    if run.rig.has_failed() {
+        return Ok(());
+    }
+    if appended.is_err() || run.rig.log.synced_end() != end {
+        return Err(Violation::Bad(format!("it does not go on: {appended:?}, {:?}", run.rig.log)));
+    }
+    let (start, end, model) = (run.rig.log.log_start().get(), end.get(), run.rig.model());
+    let bytes = run.rig.read_all(start, end)?;
+    model.judge_bytes(start, end, &bytes)?;
+    model.judge_keys(start, end, &bytes)
 }
 
 /// Runs all cases on as many threads as there are cores; says how many violated something.
@@ -70,54 +189,65 @@ where
     bad.into_inner()
 }
 
+/// Without `HIGHWATER_TEST_FULL`, one case in so many. A prime, so that every kind of fault has its turn.
+const SHARE: usize = 23;
+
 #[test]
 fn io_error_every_op() {
-    let settings = tiny(Durability::Each);
+    let mut cases = all_cases(bases());
+    if !is_full() {
+        cases = cases.into_iter().step_by(SHARE).collect();
+    }
+    let violations = violations_of(&cases, |case, seed| judge(*case, seed));
+    let full = if is_full() { "yes" } else { "no" };
+    println!("figure: io_error_every_op cases={} violations={violations} full={full}", cases.len());
+    assert_eq!(violations, 0);
+}
+
+/// Every sync of the workloads, failing once. A write that is to be durable is a sync, too.
+fn failing_syncs(bases: Vec<Base>) -> Vec<Case> {
     let mut cases = Vec::new();
-    for (at, name) in operations().into_iter().enumerate() {
-        let kinds = [FaultKind::Error(EIO), FaultKind::Error(ENOSPC), FaultKind::Short];
-        let transfers = matches!(name, "read" | "write");
-        for kind in kinds.into_iter().filter(|kind| *kind != FaultKind::Short || transfers) {
-            cases.push((name, Fault { at: at as u64, kind, lasting: false }));
+    for base in bases {
+        for (at, name) in (0..).zip(base.operations()) {
+            if matches!(name, "sync" | "syncdir" | "durable write") {
+                let fault = Fault { at, kind: FaultKind::Error(EIO), lasting: false };
+                cases.push(Case { base, name, fault });
+            }
         }
     }
-    let violations = violations_of(&cases, |(name, fault), seed| {
-        let run = run(plan(vec![*fault]));
-        // A short transfer is no error, and space that is missing once is waited for: no restart is needed.
-        let survives = match fault.kind {
-            FaultKind::Short => true,
-            FaultKind::Error(ENOSPC) => matches!(*name, "write" | "prepare" | "mkdir" | "rename"),
-            _ => false,
-        };
-        let failed = run.rig.has_failed().then(|| format!("the log failed: {:?}", run.rig.log.failure()));
-        let mut violations = judge(run, settings, seed);
-        violations.extend(failed.filter(|_| survives).map(Violation::Bad));
-        violations
-    });
-    println!("figure: io_error_every_op cases={} violations={violations}", cases.len());
-    assert_eq!(violations, 0);
+    cases
 }
 
 #[test]
 fn fsyncgate() {
-    let settings = tiny(Durability::Each);
-    let syncs = operations().into_iter().enumerate().filter(|(_, name)| matches!(*name, "sync" | "syncdir"));
-    let cases: Vec<Fault> =
-        syncs.map(|(at, _)| Fault { at: at as u64, kind: FaultKind::Error(EIO), lasting: false }).collect();
-    assert!(cases.len() > 50, "only {} syncs", cases.len());
-    let violations = violations_of(&cases, |fault, seed| judge(run(plan(vec![*fault])), settings, seed));
+    let cases = failing_syncs(bases());
+    assert!(cases.len() > 500, "only {} syncs", cases.len());
+    let violations = violations_of(&cases, |case, seed| judge(*case, seed));
     println!("figure: fsyncgate cases={} acked_after_failure={violations}", cases.len());
     assert_eq!(violations, 0);
 }
 
 #[test]
+fn a_log_that_counts_failed_syncs_is_found_out() {
+    let cases = failing_syncs(vec![Base { mutant: Mutant::SyncErrorIgnored, ..bases()[0] }]);
+    assert!(violations_of(&cases, |case, seed| judge(*case, seed)) > 0);
+}
+
+#[test]
+fn a_log_that_gives_up_for_want_of_space_is_found_out() {
+    let mut cases = all_cases(vec![Base { mutant: Mutant::NoSpaceIsFinal, ..bases()[0] }]);
+    cases.retain(|case| case.name == "write" && case.fault.kind == FaultKind::Error(ENOSPC));
+    assert!(violations_of(&cases, |case, seed| judge(*case, seed)) > 0);
+}
+
+#[test]
 fn appends_resume_without_a_restart_when_space_returns() {
-    let full = |at| plan(vec![Fault { at, kind: FaultKind::Error(ENOSPC), lasting: true }]);
-    let names = operations();
-    let mut writes = (0..).zip(&names).filter(|(_, name)| **name == "write");
-    let (write, _) = writes.nth(8).expect("it writes more than eight times");
-    let run = run(Plan { heal_when_refused: true, ..full(write) });
+    let base = bases()[0];
+    let mut writes = (0..).zip(base.operations()).filter(|(_, name)| name.ends_with("write"));
+    let (at, name) = writes.nth(8).expect("it writes more than eight times");
+    let case = Case { base, name, fault: Fault { at, kind: FaultKind::Error(ENOSPC), lasting: true } };
+    let run = case.run();
     assert!(run.refused > 0, "the disk was never full");
     assert!(!run.rig.has_failed(), "{:?}", run.rig.log.failure());
-    assert_eq!(judge(run, tiny(Durability::Each), 1), []);
+    assert_eq!(judge(case, 1), []);
 }

@@ -1,4 +1,6 @@
-//! The power goes after every I/O operation of a workload, under every loss policy.
+//! The power goes after every I/O operation of a workload of more than 2,000, with rolls, retention, compaction,
+//! truncation, snapshots, stops, kills and power cuts in it, under nine loss policies. In the plain form each moment is
+//! left to three of them, in turn; to all of them with `HIGHWATER_TEST_FULL=1`.
 //!
 //! `HIGHWATER_MUTANT=no_sync` (syncs are claimed, not done) must make this fail.
 
@@ -11,7 +13,7 @@ use highwater_tests::model::Violation;
 use highwater_tests::points::each;
 use highwater_tests::recover::check;
 use highwater_tests::rig::Point;
-use highwater_tests::workload::{Plan, Run, run, tiny};
+use highwater_tests::workload::{Plan, Run, run, tiny_compacted};
 
 fn mutant() -> Mutant {
     let name = std::env::var("HIGHWATER_MUTANT").unwrap_or_default();
@@ -21,8 +23,18 @@ fn mutant() -> Mutant {
 /// One point in so many is also checked for going on afterwards, which costs several recoveries.
 const DEEP_ONE_IN: usize = 8;
 
-fn policies() -> impl Iterator<Item = Loss> {
-    Loss::POWER_CUTS.into_iter().chain([Loss::Kill])
+/// In the plain form each point is left to so many of the policies, in turn.
+const PLAIN_POLICIES: usize = 3;
+
+fn is_full() -> bool {
+    std::env::var("HIGHWATER_TEST_FULL").is_ok_and(|full| full == "1")
+}
+
+/// The policies of point number `index`, each with its number: all of them, or some in turn.
+fn policies(index: usize) -> impl Iterator<Item = (usize, Loss)> {
+    let all: Vec<Loss> = Loss::POWER_CUTS.into_iter().chain([Loss::Kill]).collect();
+    let (count, first) = if is_full() { (all.len(), 0) } else { (PLAIN_POLICIES, index * PLAIN_POLICIES) };
+    (first..first + count).map(move |number| (number % all.len(), all[number % all.len()]))
 }
 
 #[derive(Default)]
@@ -53,7 +65,7 @@ impl Found {
 /// Checks every point under every policy, on as many threads as there are cores.
 fn check_all(points: &[Point], settings: LogSettings, found: &Found) {
     let judged = each(points, |index, point| {
-        for (policy, loss) in policies().enumerate() {
+        for (policy, loss) in policies(index) {
             let seed = (index * 16 + policy) as u64;
             let deep = (index + policy).is_multiple_of(DEEP_ONE_IN);
             let disk = point.disk.power_cut(loss, seed);
@@ -94,29 +106,30 @@ fn power_cut_every_op() {
     let runs = (0..rounds())
         .flat_map(|round| (1..).zip(durabilities).map(move |(nth, d)| (round, round * 10 + nth, d)));
     for (round, seed, durability) in runs {
-        let settings = LogSettings { mutant: mutant(), ..tiny(durability) };
+        let settings = LogSettings { mutant: mutant(), ..tiny_compacted(durability) };
         let run = recorded(settings, round, seed);
         assert!(!run.rig.has_failed(), "seed {seed}: {:?}", run.rig.log.failure());
         assert_eq!(run.violations, [], "while it ran, seed {seed}, {durability:?}");
         let operations = run.rig.operations().len();
         println!("{durability:?}, seed {seed}: {operations} operations, {} points", run.points.len());
         assert!(
-            operations >= 500 || durability != Durability::Each,
+            operations >= 2000 || durability != Durability::Each,
             "the workload has only {operations} operations"
         );
         check_all(&run.points, settings, &found);
     }
     let [points, lost, holes, changes, bad] =
         [&found.points, &found.lost, &found.holes, &found.changes, &found.bad].map(Found::get);
+    let full = if is_full() { "yes" } else { "no" };
     println!(
-        "figure: power_cut_every_op points={points} lost={lost} holes={holes} second_recovery_changes={changes}"
+        "figure: power_cut_every_op points={points} lost={lost} holes={holes} second_recovery_changes={changes} full={full}"
     );
     assert_eq!((lost, holes, changes, bad), (0, 0, 0, 0), "lost, holes, changes by a second recovery, other");
 }
 
 #[test]
 fn the_same_seed_gives_the_same_trace() {
-    let trace = |seed| run(Plan { crashes: true, ..Plan::new(tiny(Durability::Each), seed) }).trace;
+    let trace = |seed| run(Plan { crashes: true, ..Plan::new(tiny_compacted(Durability::Each), seed) }).trace;
     assert_eq!(trace(5), trace(5));
     assert_ne!(trace(5), trace(6));
 }

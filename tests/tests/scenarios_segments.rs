@@ -291,7 +291,7 @@ fn r64_a_transaction_index_that_cannot_be_written_reuses_no_offset() {
     assert!(stage.files().iter().any(|(name, _)| name.ends_with(".txnindex")));
     let mut failures = 0;
     for (at, name) in writes.iter().enumerate().skip(10) {
-        if !matches!(*name, "open" | "write" | "sync") {
+        if !matches!(*name, "open" | "write" | "durable write" | "sync") {
             continue;
         }
         let kind = FaultKind::Error(highwater_sim::EIO);

@@ -187,7 +187,7 @@ impl SimIo {
         };
         let short = fault == Some(FaultKind::Short) || {
             let one_in = self.behaviour.short_one_in;
-            one_in > 0 && matches!(name, "read" | "write") && self.prng.one_in(one_in)
+            one_in > 0 && matches!(name, "read" | "write" | "durable write") && self.prng.one_in(one_in)
         };
         match task {
             Task::Change { file, direct, effect, subject } => {
@@ -366,9 +366,10 @@ impl SimIo {
     }
 }
 
-/// A part of a transfer: at least one byte, on direct files at least one block and whole blocks.
+/// A part of a transfer: at least one byte, on direct files at least one block and whole blocks. On others one time in
+/// two, too, so that who goes on from the last whole block comes to an end where every transfer is short.
 fn part(len: usize, direct: bool, prng: &mut Prng) -> usize {
-    let unit = if direct { BLOCK as usize } else { 1 };
+    let unit = if direct || prng.one_in(2) { BLOCK as usize } else { 1 };
     let units = len / unit;
     if units <= 1 { len } else { (1 + prng.below(units as u64 - 1) as usize) * unit }
 }

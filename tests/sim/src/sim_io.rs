@@ -77,7 +77,7 @@ pub struct SimIo {
 pub struct Event {
     /// Its number in the order of submission, from 0.
     pub operation: u64,
-    /// What it is: `write`, `sync`, `rename`, ...
+    /// What it is: `write`, `durable write`, `sync`, `rename`, ...
     pub name: &'static str,
     /// What happened to it.
     pub moment: Moment,
@@ -262,6 +262,7 @@ impl Io for SimIo {
         trace::submission(&mut self.trace, &op, token);
         let fault = self.failing_sync(&op).or_else(|| self.fault_of(operation, name));
         let delay = self.delay(fault);
+        let name = if matches!(op, Op::Write { durable: true, .. }) { "durable write" } else { name };
         if Sockets::takes(&op) {
             self.sockets.submit(op, token, delay);
             return;
