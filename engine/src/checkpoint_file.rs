@@ -141,6 +141,17 @@ pub fn decode_partition_metadata(text: &str) -> Result<Uuid, TextError> {
         .ok_or_else(|| TextError::new(2, "`topic_id: ` and a Kafka UUID", id))
 }
 
+/// The text of `highwater.moved`: which data directory a complete copy came from.
+pub(crate) fn encode_moved(from: Uuid) -> Vec<u8> {
+    format!("version: 0\nfrom: {from}\n").into_bytes()
+}
+
+/// The data directory that [`encode_moved`] named; none if the text is torn.
+pub(crate) fn decode_moved(bytes: &[u8]) -> Option<Uuid> {
+    let text = std::str::from_utf8(bytes).ok()?;
+    text.strip_prefix("version: 0\nfrom: ")?.strip_suffix('\n')?.parse().ok()
+}
+
 /// What `meta.properties` says of a data directory.
 ///
 /// ```
@@ -285,6 +296,16 @@ fn unescape(value: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_torn_mark_of_a_complete_copy_is_none() {
+        let from = Uuid::from_halves(3, 4);
+        let whole = encode_moved(from);
+        assert_eq!(decode_moved(&whole), Some(from));
+        for len in 0..whole.len() {
+            assert_eq!(decode_moved(&whole[..len]), None, "{len} bytes");
+        }
+    }
 
     #[test]
     fn damaged_checkpoints_are_refused_with_their_line() {

@@ -56,6 +56,8 @@ pub enum Busy {
     Waking,
     /// It is being cut or restarted.
     Truncating,
+    /// Its copy in another data directory takes its place, which is soon over.
+    Moving,
     /// It is closed or about to be.
     Closing,
     /// It is deleted or about to be.
@@ -68,6 +70,7 @@ impl fmt::Display for Busy {
             Busy::Creating => "the log is being created",
             Busy::Waking => "the log is being read for the first time",
             Busy::Truncating => "the log is being truncated",
+            Busy::Moving => "the log goes over to another data directory",
             Busy::Closing => "the log is closed",
             Busy::Deleting => "the log is deleted",
         })

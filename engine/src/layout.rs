@@ -38,6 +38,8 @@ pub const CATALOG: &str = "highwater.catalog";
 pub const MANIFEST: &str = "highwater.manifest";
 /// Ours: the segment that comes next, before its base offset is known.
 pub const PREPARED: &str = "next.prepared";
+/// Ours: the copy of a log that moves is complete; in a `-future` directory.
+pub const MOVED: &str = "highwater.moved";
 /// Suffix of a file that is being written and will be renamed.
 pub const TMP: &str = ".tmp";
 

@@ -40,6 +40,7 @@ mod log;
 mod manifest;
 pub mod producers;
 pub mod recovery;
+pub mod relocation;
 pub mod retention;
 pub mod seal;
 mod segment;
@@ -57,8 +58,8 @@ pub use engine::{
 };
 pub use error::{AppendError, Busy, LogFailure, OpenError, ReadError};
 pub use log::{
-    AbortedTransaction, Appended, Fetched, Isolation, Log, LogEvent, Lookup, OpenHint, Origin, Read, ReadId,
-    ScrubFacts, TimestampOffset,
+    AbortedTransaction, Appended, Fetched, Isolation, Log, LogEvent, Lookup, MoveFacts, OpenHint, Origin,
+    Read, ReadId, ScrubFacts, TimestampOffset,
 };
 pub use manifest::{ListedLog, Manifest, StoppedLog};
 pub use recovery::{Checkpoint, Finding, RecoveryReport, Verdict};

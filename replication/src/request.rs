@@ -1,8 +1,10 @@
 //! What a partition is asked, and what it answers.
 
+use std::path::PathBuf;
+
 use highwater_base::{BrokerId, LeaderEpoch, Mono, Offset, PartitionIndex, Uuid, WallMs};
 use highwater_engine::{AbortedTransaction, Isolation, ReadError};
-use highwater_io::Slice;
+use highwater_io::{IoError, Slice};
 use highwater_isr::{EpochEnd, FetchRequest, FollowerAnswer, IsrProposal};
 
 use crate::PartitionError;
@@ -276,6 +278,18 @@ pub enum Outgoing {
     Damaged(ReadError),
     /// There is space again.
     SpaceReturned,
+    /// A move of the log to another data directory has copied all but a little: once it is known where the log will be,
+    /// [`crate::Partition::finish_move`] ends it.
+    MoveCaughtUp,
+    /// The log lies in the other directory now.
+    Moved,
+    /// The move was given up, for this reason.
+    MoveFailed(IoError),
+    /// A directory is to be removed, with [`highwater_engine::Log::remove`].
+    Discarded {
+        /// Which.
+        dir: PathBuf,
+    },
     /// The log has failed for good: [`crate::Partition::failure`] says why.
     Failed,
 }

@@ -10,6 +10,7 @@ pub mod golden;
 pub mod ledger;
 pub mod loop_disk;
 pub mod model;
+pub mod moved;
 pub mod ours;
 pub mod points;
 pub mod recover;

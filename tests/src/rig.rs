@@ -15,6 +15,7 @@ use highwater_io::Completion;
 use highwater_sim::{SimDisk, SimIo};
 
 use crate::model::{Model, Violation};
+use crate::moved::{DIRECTORIES, settle_move};
 
 /// The log's directory on every simulated disk.
 pub const DIR: &str = "/data/orders-0";
@@ -98,6 +99,8 @@ pub struct Rig {
     failed: Option<(i64, i64)>,
     /// Whether something was said to be durable after that.
     acked_after_failure: bool,
+    /// How often the log has moved to another data directory.
+    pub moves: usize,
 }
 
 fn watch(io: &mut SimIo, shared: &Rc<RefCell<Shared>>) {
@@ -149,6 +152,7 @@ impl Rig {
             closed: false,
             failed: None,
             acked_after_failure: false,
+            moves: 0,
         }
     }
 
@@ -227,6 +231,8 @@ impl Rig {
                     model.promise(end, end);
                 }
                 LogEvent::Failed(_) => self.failed = self.failed.or(Some((model.synced, model.written))),
+                LogEvent::MoveCaughtUp => self.log.finish_move(),
+                LogEvent::Moved { .. } => self.moves += 1,
                 _ => {}
             }
         }
@@ -403,6 +409,13 @@ impl Rig {
         bases.filter_map(|path| path.file_stem()?.to_str()?.parse().ok()).max().unwrap_or(0)
     }
 
+    /// Begins to move the log to the other of [`DIRECTORIES`](crate::moved::DIRECTORIES), which must be there.
+    pub fn begin_move(&mut self) {
+        let to = DIRECTORIES.into_iter().find(|to| self.log.dir().parent() != Some(Path::new(to)));
+        self.log.move_to(Path::new(to.expect("one of the two")), Uuid::ZERO, u64::MAX);
+        self.step();
+    }
+
     /// Closes the log, opens it again, and goes on recording.
     pub fn close_and_reopen(&mut self) {
         self.log.close();
@@ -479,5 +492,6 @@ fn open_log(
 ) -> Result<(Log, RecoveryReport), OpenError> {
     let hint = OpenHint { clean_stop, topic_id: Some(topic_id()), ..OpenHint::default() };
     let now = io.clock().now();
-    Log::open(io, now, Path::new(DIR), 7, settings, hint)
+    let dir = settle_move(io)?;
+    Log::open(io, now, &dir, 7, settings, hint)
 }

@@ -113,6 +113,10 @@ mutants! {
     CleanedMarkStays = "cleaned_mark_stays",
     /// The last batch before what is not compacted may go (R95, Redpanda 13639).
     LastBatchMayGo = "last_batch_may_go",
+    /// A log that moves takes its new name before the old directory has lost it, as in Kafka.
+    MoveEntersFirst = "move_enters_first",
+    /// The copy of a log that moves takes its place unsynced.
+    MoveUnsynced = "move_unsynced",
 }
 
 impl Mutant {

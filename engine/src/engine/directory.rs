@@ -4,14 +4,14 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use highwater_base::{Offset, PartitionIndex, TopicPartition};
-use highwater_io::{FileLock, LockError};
+use highwater_io::{FileLock, LockError, Park};
 
 use super::config::Storage;
 use super::shard::{LogEnd, PlannedLog};
 use super::{EngineConfig, EngineError};
 use crate::checkpoint_file::OffsetCheckpoint;
-use crate::layout::{self, PartitionDir};
-use crate::{DataDirectory, OpenHint};
+use crate::layout::{self, PartitionDir, PartitionRole};
+use crate::{DataDirectory, OpenHint, relocation};
 
 /// The engine's directories and who may be in them.
 #[derive(Debug)]
@@ -30,17 +30,25 @@ struct Held {
 }
 
 impl Directories {
-    /// Locks each directory, reads what it holds, and lists the logs in all of them.
-    pub(super) fn open(config: &EngineConfig) -> Result<(Directories, Vec<PlannedLog>), EngineError> {
+    /// Locks each directory, reads what it holds, and lists the logs in all of them, and the directories that are to be
+    /// removed.
+    pub(super) fn open(
+        config: &EngineConfig,
+    ) -> Result<(Directories, Vec<PlannedLog>, Vec<PathBuf>), EngineError> {
         let mut io = config.storage.io(16)?;
         let mut all = Vec::new();
-        let mut found: BTreeMap<String, PlannedLog> = BTreeMap::new();
         for path in &config.directories {
             let lock = lock(&config.storage, &mut *io, path)?;
-            let mut directory = DataDirectory::open(&mut *io, path)?;
-            let mut logs = 0;
-            for partition in directory.current().filter(|p| p.partition == PartitionIndex::new(0)) {
-                logs += 1;
+            let directory = DataDirectory::open(&mut *io, path)?;
+            all.push(Held { directory, logs: 0, _lock: lock });
+        }
+        let settled = settle_moves(&mut *io, &all)?;
+        let mut found: BTreeMap<String, PlannedLog> = BTreeMap::new();
+        for (at, held) in all.iter_mut().enumerate() {
+            let directory = &held.directory;
+            let arrived = settled.arrived.iter().filter(|(to, _)| *to == at).map(|(_, partition)| partition);
+            for partition in directory.current().chain(arrived).filter(|p| is_a_log(p)) {
+                held.logs += 1;
                 let dir = directory.log_dir(partition);
                 let hint: OpenHint = directory.hint(partition);
                 let name = partition.topic.to_string();
@@ -48,12 +56,11 @@ impl Directories {
                 let listed = directory.listed(partition);
                 found.entry(name.clone()).or_insert(PlannedLog { name, dir, hint, settings, listed });
             }
-            directory.forget_manifest();
-            all.push(Held { directory, logs, _lock: lock });
+            held.directory.forget_manifest();
         }
         let mut found: Vec<PlannedLog> = found.into_values().collect();
         found.sort_by(|a, b| a.name.cmp(&b.name));
-        Ok((Directories { all, storage: config.storage.clone() }, found))
+        Ok((Directories { all, storage: config.storage.clone() }, found, settled.discarded))
     }
 
     pub(super) fn paths(&self) -> impl Iterator<Item = &Path> {
@@ -100,17 +107,52 @@ impl Directories {
     }
 }
 
+/// What became of moves that were cut short.
+#[derive(Default)]
+struct Settled {
+    /// Logs that have arrived, each with the number of its directory.
+    arrived: Vec<(usize, TopicPartition)>,
+    /// Directories that are to be removed.
+    discarded: Vec<PathBuf>,
+}
+
+/// Ends the moves that the end of the process cut short: all directories are here, so a complete copy without its log is
+/// the log.
+fn settle_moves(io: &mut dyn Park, all: &[Held]) -> Result<Settled, EngineError> {
+    let mut settled = Settled::default();
+    for (at, held) in all.iter().enumerate() {
+        for found in held.directory.partitions().iter().filter(|found| is_a_log(&found.partition)) {
+            let path = held.directory.path().join(found.to_string());
+            match found.role {
+                PartitionRole::Delete => settled.discarded.push(path),
+                PartitionRole::Future
+                    if all.iter().any(|held| held.directory.current().any(|p| *p == found.partition)) =>
+                {
+                    settled.discarded.push(relocation::discard(io, &path)?);
+                }
+                PartitionRole::Future if relocation::completed_move(io, &path)?.is_some() => {
+                    relocation::finish_move(io, &path, all.iter().map(|held| held.directory.path()))?;
+                    settled.arrived.push((at, found.partition.clone()));
+                }
+                PartitionRole::Future | PartitionRole::Current | PartitionRole::Stray => {}
+            }
+        }
+    }
+    Ok(settled)
+}
+
+/// Whether a partition is a log of an engine.
+fn is_a_log(partition: &TopicPartition) -> bool {
+    partition.partition == PartitionIndex::new(0)
+}
+
 /// The partition that a log of this name is.
 fn partition(name: &str) -> TopicPartition {
     TopicPartition::new(name, PartitionIndex::new(0))
 }
 
 /// Takes the directory for this process, as Apache Kafka does, so that neither opens what the other has.
-fn lock(
-    storage: &Storage,
-    io: &mut dyn highwater_io::Park,
-    path: &Path,
-) -> Result<Option<FileLock>, EngineError> {
+fn lock(storage: &Storage, io: &mut dyn Park, path: &Path) -> Result<Option<FileLock>, EngineError> {
     if matches!(storage, Storage::Memory(_)) {
         return Ok(None);
     }

@@ -40,6 +40,13 @@ pub enum EngineError {
         /// Its name.
         name: String,
     },
+    /// The caller's: none of the engine's directories.
+    NoSuchDirectory {
+        /// What was given.
+        directory: PathBuf,
+    },
+    /// The log's move was given up for another one that was asked for.
+    MoveReplaced,
     /// The caller's: more requests in flight than the engine takes. Wait for some answers.
     Overloaded,
     /// Why nothing was appended.
@@ -71,6 +78,12 @@ impl fmt::Display for EngineError {
                 "{found:?} is no name for a log: expected 1 to 249 of a-z A-Z 0-9 . _ - and neither \".\" nor \"..\""
             ),
             EngineError::NoSuchLog { name } => write!(f, "no log is named {name:?}"),
+            EngineError::NoSuchDirectory { directory } => write!(
+                f,
+                "{} is none of the engine's directories; name one of Engine::directories",
+                directory.display()
+            ),
+            EngineError::MoveReplaced => f.write_str("another move of the log was asked for meanwhile"),
             EngineError::Overloaded => {
                 f.write_str("too many requests are in flight; wait for some of their answers")
             }

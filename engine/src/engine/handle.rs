@@ -259,6 +259,16 @@ impl LogHandle {
         self.wait_for(|reply| Request::Settings { settings: Box::new(settings), reply })
     }
 
+    pub(super) fn move_to(
+        &self,
+        directory: PathBuf,
+        bytes_per_second: u64,
+    ) -> Ticket<Result<(), EngineError>> {
+        let request =
+            |reply: Reply<()>| Request::Move { directory, bytes_per_second, reply: reply.leaving() };
+        self.ask(self.ways.readers.enter(0), request)
+    }
+
     pub(super) fn delete(&self) -> Result<(), EngineError> {
         self.wait_for(|reply| Request::Delete { reply })
     }

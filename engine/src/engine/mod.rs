@@ -7,6 +7,7 @@ mod follower;
 mod gate;
 mod handle;
 mod metrics;
+mod moving;
 mod notice;
 mod records;
 mod served;
@@ -72,11 +73,12 @@ impl Engine {
     pub fn open(config: EngineConfig) -> Result<Engine, EngineError> {
         config.check()?;
         let clock = Clock::start();
-        let (directories, found) = Directories::open(&config)?;
+        let (directories, found, discarded) = Directories::open(&config)?;
         let mut plans: Vec<OpenPlan> = (0..config.shards).map(|_| OpenPlan::default()).collect();
         for log in found {
             plans[shard_of(&log.name, config.shards)].logs.push(log);
         }
+        plans[0].discarded = discarded;
         let (mut shards, mut opening) = (Vec::new(), Vec::new());
         for (index, plan) in plans.into_iter().enumerate() {
             let (sender, inbox) = mailbox(config.settings.limits.mailbox);
@@ -202,6 +204,38 @@ impl Engine {
             return Err(EngineError::NoSuchLog { name: name.to_owned() });
         };
         handle.delete()
+    }
+
+    /// Moves a log to another of the engine's directories while it serves: its segments are copied, at most so many bytes a
+    /// second (`u64::MAX`: no limit), and when little is missing appends wait for a moment and the copy takes its place.
+    /// The ticket is answered then, or with the reason why the log stays where it is. Whatever ends the process, exactly
+    /// one of the two is the log at the next [`Engine::open`] of these directories, with everything acknowledged in it.
+    /// What was copied for a move that was not over is removed then; ask again.
+    ///
+    /// Another move of the same log takes the place of one under way; one to where the log is ends it.
+    ///
+    /// ```
+    /// use highwater_engine::{Engine, EngineConfig, MemoryDisk, NewRecord};
+    /// let config = EngineConfig::at("/disk-1").also_at("/disk-2").in_memory(MemoryDisk::new());
+    /// let engine = Engine::open(config)?;
+    /// let orders = engine.log("orders")?;
+    /// orders.append_records([NewRecord::new().value("paid")])?;
+    /// engine.move_log("orders", "/disk-2", 32 << 20)?.result()?;
+    /// assert_eq!(orders.directory()?, std::path::Path::new("/disk-2/orders-0"));
+    /// # Ok::<(), highwater_engine::EngineError>(())
+    /// ```
+    pub fn move_log(
+        &self,
+        name: &str,
+        directory: impl AsRef<Path>,
+        bytes_per_second: u64,
+    ) -> Result<Ticket<Result<(), EngineError>>, EngineError> {
+        let handle = self.known(name).ok_or_else(|| EngineError::NoSuchLog { name: name.to_owned() })?;
+        let directory = directory.as_ref();
+        if self.directories.lock().paths().all(|path| path != directory) {
+            return Err(EngineError::NoSuchDirectory { directory: directory.to_path_buf() });
+        }
+        Ok(handle.move_to(directory.to_path_buf(), bytes_per_second))
     }
 
     /// Makes everything durable, leaves the directories as Apache Kafka expects them, and ends the threads. Fails if a log

@@ -6,6 +6,7 @@ use std::time::Duration;
 use highwater_base::{LeaderEpoch, Mono, Now, Offset};
 use highwater_io::Io;
 
+use super::moving::Moves;
 use super::notice::Listener;
 use super::shard::{LogEnd, Reply, Request, Wanted, Writer};
 use super::{EngineError, LogFacts, LogMetrics, Notice};
@@ -34,6 +35,7 @@ pub(super) struct Served {
     waiting_readers: usize,
     cutting: VecDeque<Reply<Offset>>,
     compacting: Vec<Reply<Offset>>,
+    pub(super) moves: Moves,
     /// Trims whose new start is not durable yet, in order.
     trimming: VecDeque<(Offset, Reply<Offset>)>,
     /// The log's start after a power cut.
@@ -90,6 +92,7 @@ impl Served {
             waiting_readers: 0,
             cutting: VecDeque::new(),
             compacting: Vec::new(),
+            moves: Moves::default(),
             trimming: VecDeque::new(),
             deleting: None,
             closed: false,
@@ -107,6 +110,11 @@ impl Served {
         reply: Promise<Result<u32, EngineError>>,
     ) -> Served {
         Served { creating: Some(reply), ..Served::opened(name, log, listener) }
+    }
+
+    /// Not something that is only there to be removed.
+    pub(super) fn is_a_log(&self) -> bool {
+        !self.name.is_empty()
     }
 
     pub(super) fn log(&mut self) -> &mut Log {
@@ -190,7 +198,11 @@ impl Served {
                 self.log.update_settings(*settings);
                 reply.answer(Ok(()));
             }
+            Request::Move { directory, bytes_per_second, reply } => {
+                self.moves.begin(&mut self.log, &directory, bytes_per_second, reply);
+            }
             Request::Delete { reply } => {
+                self.moves.over(Err(EngineError::NoSuchLog { name: self.name.clone() }));
                 self.log.delete();
                 self.deleting = Some(reply);
             }
@@ -244,7 +256,7 @@ impl Served {
             }
             Err(
                 AppendError::Backpressure { .. }
-                | AppendError::Busy(Busy::Creating | Busy::Waking | Busy::Truncating),
+                | AppendError::Busy(Busy::Creating | Busy::Waking | Busy::Truncating | Busy::Moving),
             ) => {
                 return Some(append);
             }
@@ -380,7 +392,14 @@ impl Served {
                 self.listener.tell(&self.name, &Notice::SpaceReturned);
             }
             LogEvent::Damaged(error) => self.listener.tell(&self.name, &Notice::Damaged(error)),
-            LogEvent::Closed => self.closed = true,
+            LogEvent::MoveCaughtUp
+            | LogEvent::Moved { .. }
+            | LogEvent::MoveFailed(_)
+            | LogEvent::Discarded { .. } => self.moves.heard(&mut self.log, event),
+            LogEvent::Closed => {
+                self.closed = true;
+                self.moves.over(Err(EngineError::Stopped));
+            }
             LogEvent::Deleted => {
                 if let Some(reply) = self.deleting.take() {
                     reply.answer(Ok(()));
@@ -405,6 +424,7 @@ impl Served {
         for reply in self.unacknowledged.drain(..).map(|waiting| waiting.reply).chain(held) {
             reply.answer(Err(append()));
         }
+        self.moves.over(Err(append()));
         let syncing = self.syncing.drain(..).chain(self.trimming.drain(..)).map(|(_, reply)| reply);
         for reply in syncing.chain(self.cutting.drain(..)).chain(self.compacting.drain(..)) {
             reply.answer(Err(append()));

@@ -1,6 +1,6 @@
 //! One engine thread's logs: requests in, answers out.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use highwater_base::{Now, Offset, Uuid, WallMs};
 use highwater_io::{Io, Park};
@@ -20,6 +20,8 @@ use crate::{
 #[derive(Debug, Default)]
 pub(super) struct OpenPlan {
     pub(super) logs: Vec<PlannedLog>,
+    /// Directories that are to be removed.
+    pub(super) discarded: Vec<PathBuf>,
 }
 
 /// One log found on disk.
@@ -132,6 +134,7 @@ pub(super) enum Request {
     Truncate { to: Offset, reply: Reply<Offset> },
     Trim { to: Offset, reply: Reply<Offset> },
     Compact { reply: Reply<Offset> },
+    Move { directory: PathBuf, bytes_per_second: u64, reply: Reply<()> },
     Facts { reply: Reply<LogFacts> },
     Directory { reply: Reply<PathBuf> },
     Metrics { reply: Reply<LogMetrics> },
@@ -186,7 +189,18 @@ impl EngineShard {
             shard.stirred.push(owner);
             found.push(Found { name: planned.name, owner, report });
         }
+        for dir in plan.discarded {
+            shard.remove(now, &dir);
+        }
         Ok((shard, found))
+    }
+
+    /// Removes a directory bit by bit: what a deletion or a move left.
+    fn remove(&mut self, now: Now, dir: &Path) {
+        let owner = self.next_owner();
+        let log = Log::remove(now, dir, owner, LogSettings::default());
+        self.logs.push(Some(Served::opened(String::new(), log, self.listener.clone())));
+        self.stirred.push(owner);
     }
 
     fn next_owner(&self) -> u32 {
@@ -240,6 +254,7 @@ impl EngineShard {
         let Some(served) = self.served(owner) else { return };
         let deadline = served.settle(now, owner, io);
         let gone = served.log_is_gone();
+        let discarded: Vec<PathBuf> = std::iter::from_fn(|| served.moves.poll_discarded()).collect();
         match deadline {
             Some(at) => self.timers.set(u64::from(owner), at),
             None => {
@@ -249,6 +264,9 @@ impl EngineShard {
         if gone {
             self.timers.cancel(u64::from(owner));
             self.logs[owner as usize - 1] = None;
+        }
+        for dir in discarded {
+            self.remove(now, &dir);
         }
     }
 
@@ -289,7 +307,8 @@ impl Shard for EngineShard {
         }
         if self.stopping.is_some() && self.all_closed() {
             // One that failed may hold what was never synced: then nothing is marked as stopped in order.
-            let ends = self.logs.iter().flatten().map(Served::end).collect::<Result<_, _>>();
+            let logs = self.logs.iter().flatten().filter(|served| served.is_a_log());
+            let ends = logs.map(Served::end).collect::<Result<_, _>>();
             if let Some(reply) = self.stopping.take() {
                 reply.fulfil(ends);
             }

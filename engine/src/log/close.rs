@@ -24,7 +24,7 @@ impl Log {
     /// from now on.
     pub fn close(&mut self) {
         match self.state {
-            State::Open | State::Creating | State::Cutting => {
+            State::Open | State::Creating | State::Cutting | State::Switching(_) => {
                 self.close_wanted = true;
                 self.due = true;
             }
@@ -40,7 +40,7 @@ impl Log {
         if self.state == State::Cutting {
             self.drive_cut(now, io);
         }
-        if self.state == State::Open && self.delete_wanted {
+        if self.state == State::Open && self.delete_wanted && self.move_is_over() {
             self.begin_delete();
         }
         if self.state == State::Open && self.close_wanted {
@@ -58,6 +58,7 @@ impl Log {
         self.synced_end == self.log_end
             && self.is_quiet()
             && self.compaction_is_quiet()
+            && self.move_is_over()
             && self.readers.is_quiet()
             && !self.epochs_dirty
             && self.live_count() == 1

@@ -1,11 +1,12 @@
 //! What came back from the disk, taken to where it belongs.
 
 use highwater_base::{Mutant, Now};
-use highwater_io::{Completion, ErrorKind, Io, Outcome};
+use highwater_io::{Completion, ErrorKind, Io, IoError, Outcome};
 
 use super::flight::{Flight, Purpose};
 use super::script::{Progress, Script};
 use super::{Log, LogEvent, NextFile, State};
+use crate::LogFailure;
 use crate::segment::Name;
 
 impl Log {
@@ -25,13 +26,7 @@ impl Log {
         self.debug_invariants();
     }
 
-    fn script_step_done(
-        &mut self,
-        now: Now,
-        slot: usize,
-        result: Result<Outcome, highwater_io::IoError>,
-        io: &mut dyn Io,
-    ) {
+    fn script_step_done(&mut self, now: Now, slot: usize, result: Result<Outcome, IoError>, io: &mut dyn Io) {
         let running = self.scripts[slot].as_mut().expect("a step in flight belongs to a script");
         running.submitted = false;
         if let Err(error) = &result
@@ -54,6 +49,11 @@ impl Log {
                 self.scripts[slot] = None;
                 self.pass_slice_failed(now, file);
             }
+            Progress::Retry(error) | Progress::Failed(error) if running.purpose == Purpose::Move => {
+                let file = running.script.file();
+                self.scripts[slot] = None;
+                self.move_slice_failed(file, error, io);
+            }
             Progress::Retry(error) => {
                 running.retry_at = Some(now.mono.plus(Log::back_off(running.retries)));
                 running.retries += 1;
@@ -73,7 +73,7 @@ impl Log {
         }
     }
 
-    fn script_failed(&mut self, purpose: Purpose, error: highwater_io::IoError) {
+    fn script_failed(&mut self, purpose: Purpose, error: IoError) {
         match purpose {
             // A reader's trouble, not the log's.
             Purpose::Open(base) => self.open_failed(base, error),
@@ -92,8 +92,24 @@ impl Log {
             Purpose::CompactSwap => self.fail("compaction", error),
             // What is left is written over by the next pass, or removed by the next start.
             Purpose::CompactEnd => {}
+            Purpose::Move => unreachable!("given up above"),
+            Purpose::MoveSwitch => self.fail("move", error),
+            // Nobody needs what it tidies up; the next start looks again.
+            Purpose::MoveEnd => self.move_ended(false),
             Purpose::Close => self.fail("close", error),
             Purpose::DeleteRename | Purpose::DeleteRemove => self.fail("delete", error),
+        }
+    }
+
+    /// Nothing more is certain: the log stops for good.
+    pub(super) fn fail(&mut self, doing: &'static str, error: IoError) {
+        if self.failure.is_none() {
+            let failure = LogFailure { dir: self.dir.clone(), doing, error };
+            self.failure = Some(failure.clone());
+            self.state = State::Failed;
+            self.events.push_back(LogEvent::Failed(failure));
+            self.compaction.forget();
+            self.fail_readers();
         }
     }
 
@@ -136,6 +152,9 @@ impl Log {
             Purpose::Compact => self.pass_slice_done(now, script, io),
             Purpose::CompactSwap => self.swapped(),
             Purpose::CompactEnd => {}
+            Purpose::Move => self.move_slice_done(script, io),
+            Purpose::MoveSwitch => self.arrived(io),
+            Purpose::MoveEnd => self.move_ended(true),
             Purpose::Close => {
                 self.settle_checkpoint();
                 self.state = State::Closed;

@@ -83,7 +83,7 @@ impl Log {
 
     /// The epochs' checkpoint is written anew when they change.
     pub(super) fn drive_epochs(&mut self) {
-        if self.epochs_dirty && self.state != State::Creating && !self.is_running(&Purpose::Epochs) {
+        if self.epochs_dirty && self.may_write_epochs() && !self.is_running(&Purpose::Epochs) {
             self.epochs_dirty = false;
             let path = self.dir.join(crate::layout::LEADER_EPOCHS);
             let mut steps = replace_file(path, self.epochs.encode().into_bytes());

@@ -1,6 +1,6 @@
 //! The end of a log: its directory is renamed at once, its files go bit by bit.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use highwater_base::{Now, Offset, TraceHash, Uuid};
 use highwater_io::FileId;
@@ -28,7 +28,8 @@ impl Log {
     /// the name is free, [`LogEvent::Removed`] that all is gone.
     pub fn delete(&mut self) {
         match self.state {
-            State::Creating | State::Cutting => self.delete_wanted = true,
+            State::Creating | State::Cutting | State::Switching(_) => self.delete_wanted = true,
+            State::Open if !self.move_is_over() => self.delete_wanted = true,
             State::Open | State::Closing(_) | State::Closed | State::Failed => self.begin_delete(),
             State::Deleting(_) | State::Removed => {}
         }
@@ -62,6 +63,8 @@ impl Log {
         self.writes.clear();
         self.compaction.forget();
         files.extend(self.compaction.take_files());
+        files.extend(self.moving.take_files());
+        self.moving.forget();
         let mut steps: Vec<Step> =
             files.into_iter().flat_map(|file| [Step::Adopt(file), Step::Close]).collect();
         for segment in &mut self.segments {
@@ -76,7 +79,7 @@ impl Log {
         if let Some(next) = self.next.take() {
             steps.extend([Step::Adopt(next.file), Step::Close]);
         }
-        let to = self.deleted_dir();
+        let to = self.dir.with_file_name(self.role_name(PartitionRole::Delete));
         steps.push(Step::RenameIfThere { from: self.dir.clone(), to: to.clone() });
         if let Some(parent) = self.dir.parent().filter(|parent| !parent.as_os_str().is_empty()) {
             steps.push(Step::SyncDir { path: parent.to_path_buf() });
@@ -96,23 +99,23 @@ impl Log {
         self.run(Purpose::DeleteRemove, remove_steps(&self.dir.clone()));
     }
 
-    /// The name under which the directory waits to be removed. What makes it unique need not be random: it tells the
-    /// log by its topic id, and two lives of one partition by where they ended.
-    fn deleted_dir(&self) -> PathBuf {
+    /// The name of the log's directory in another role. What makes it unique need not be random: it tells the log by its
+    /// topic id, two lives of one partition by where they ended, and two moves by when they began.
+    pub(super) fn role_name(&self, role: PartitionRole) -> String {
         let name = self.dir.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
         let mut hash = TraceHash::default();
         hash.bytes(&self.topic_id.unwrap_or(Uuid::ZERO).bytes());
         hash.bytes(name.as_bytes());
         hash.word(self.log_end.get() as u64);
+        hash.word(self.moving.serial());
         let low = hash.value();
         hash.word(u64::from(self.owner));
         let unique = Uuid::from_halves(hash.value(), low);
-        let renamed = match PartitionDir::parse(&name) {
-            Some(dir) => dir.with_role(PartitionRole::Delete, unique).to_string(),
+        match PartitionDir::parse(&name) {
+            Some(dir) => dir.with_role(role, unique).to_string(),
             // An embedder's own name.
-            None => format!("{name}.{low:016x}-delete"),
-        };
-        self.dir.with_file_name(renamed)
+            None => format!("{name}.{low:016x}-{}", role.suffix().unwrap_or_default()),
+        }
     }
 }
 

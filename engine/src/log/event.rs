@@ -50,6 +50,21 @@ pub enum LogEvent {
         /// Everything below was compacted; [`Offset::NONE`] if nothing is known.
         cleaned_to: Offset,
     },
+    /// A move to another data directory has copied all but a little: the owner is asked for [`crate::Log::finish_move`],
+    /// or for [`crate::Log::cancel_move`].
+    MoveCaughtUp,
+    /// The log lies in another data directory now, and goes on there.
+    Moved {
+        /// The log's directory.
+        dir: std::path::PathBuf,
+    },
+    /// A move was given up, for this reason; the log goes on where it is. What was copied is [`LogEvent::Discarded`].
+    MoveFailed(highwater_io::IoError),
+    /// A directory has the name of something to be removed, and is the owner's to remove: [`crate::Log::remove`].
+    Discarded {
+        /// Which.
+        dir: std::path::PathBuf,
+    },
     /// The device is full: what was appended and is not written waits, and appends are refused, until
     /// [`LogEvent::SpaceReturned`].
     NoSpace,

@@ -130,6 +130,12 @@ pub(crate) enum Purpose {
     CompactSwap,
     /// What a pass leaves behind is removed.
     CompactEnd,
+    /// A slice of a move to another data directory.
+    Move,
+    /// The copy gets the log's name.
+    MoveSwitch,
+    /// What a move leaves behind is tidied up.
+    MoveEnd,
     /// The log is closed.
     Close,
     /// The log's directory is renamed.

@@ -19,6 +19,7 @@ mod judge;
 mod keep;
 mod listed;
 mod lookup;
+mod moving;
 mod open;
 mod read;
 mod rebuild;
@@ -36,6 +37,7 @@ mod write;
 pub use appended::{Appended, Origin};
 pub use event::LogEvent;
 pub use fetched::{AbortedTransaction, Fetched, Isolation, Lookup, Read, ReadId, TimestampOffset};
+pub use moving::MoveFacts;
 pub use open::OpenHint;
 pub use scrub::ScrubFacts;
 
@@ -43,7 +45,7 @@ use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 
 use highwater_base::{LeaderEpoch, Mono, Mutant, Now, Offset, ProducerId, Uuid};
-use highwater_io::{FileId, IoError};
+use highwater_io::FileId;
 
 use crate::epochs::EpochCache;
 use crate::producers::{ProducerBatch, Producers};
@@ -66,6 +68,8 @@ pub(crate) enum State {
     Open,
     /// It is being cut or restarted; see [`Log::cut`].
     Cutting,
+    /// A copy of it takes its place.
+    Switching(moving::Stage),
     /// It is being closed.
     Closing(close::Stage),
     /// It is closed.
@@ -181,6 +185,7 @@ pub struct Log {
     scrub: scrub::Scrub,
     retention: retain::Retention,
     compaction: compact::CompactionState,
+    moving: moving::Moving,
     cut: Option<Cut>,
     /// [`Log::close`] was called and waits for its turn.
     close_wanted: bool,
@@ -263,6 +268,7 @@ impl Log {
             scrub: scrub::Scrub::new(now, owner, settings.scrub_bytes_a_day),
             retention: retain::Retention::new(now, &settings),
             compaction: compact::CompactionState::default(),
+            moving: moving::Moving::default(),
             cut: None,
             close_wanted: false,
             delete_wanted: false,
@@ -476,20 +482,9 @@ impl Log {
             State::Creating => Some(Busy::Creating),
             State::Open | State::Failed => None,
             State::Cutting => Some(Busy::Truncating),
+            State::Switching(_) => Some(Busy::Moving),
             State::Closing(_) | State::Closed => Some(Busy::Closing),
             State::Deleting(_) | State::Removed => Some(Busy::Deleting),
-        }
-    }
-
-    /// Nothing more is certain: the log stops for good.
-    fn fail(&mut self, doing: &'static str, error: IoError) {
-        if self.failure.is_none() {
-            let failure = LogFailure { dir: self.dir.clone(), doing, error };
-            self.failure = Some(failure.clone());
-            self.state = State::Failed;
-            self.events.push_back(LogEvent::Failed(failure));
-            self.compaction.forget();
-            self.fail_readers();
         }
     }
 }

@@ -3,6 +3,7 @@
 use highwater_base::{FilePos, Mutant, Now, Offset};
 use highwater_io::Io;
 
+use super::close::Stage::Draining;
 use super::cold::{Job, Reader, Taken};
 use super::{Fetched, Log, LogEvent, Read, ReadId, State};
 use crate::ReadError;
@@ -75,10 +76,8 @@ impl Log {
         }
         match (self.state, self.busy()) {
             // During a cut, reads of what stays are answered from memory, or wait.
-            (State::Open | State::Cutting | State::Closing(super::close::Stage::Draining), _) | (_, None) => {
-                Ok(())
-            }
-            (_, Some(busy)) => Err(ReadError::Busy(busy)),
+            (State::Open | State::Cutting | State::Switching(_) | State::Closing(Draining), _) => Ok(()),
+            (_, busy) => busy.map_or(Ok(()), |busy| Err(ReadError::Busy(busy))),
         }
     }
 
@@ -163,7 +162,8 @@ impl Log {
                 }
                 return self.answer(job, Err(ReadError::Io(error)));
             }
-            if self.state == State::Cutting && !matches!(reader.job, Some(Job::Rebuild { .. })) {
+            let rebuilds = matches!(reader.job, Some(Job::Rebuild { .. }));
+            if (self.state == State::Cutting && !rebuilds) || self.is_renaming() {
                 // Waits until the log is whole again.
                 return;
             }

@@ -72,7 +72,7 @@ impl Log {
     /// [`super::LogEvent::Trimmed`] tells when the new start is durable.
     pub fn trim(&mut self, to: Offset) {
         let to = to.min(self.log_end);
-        if to > self.log_start && matches!(self.state, State::Open) {
+        if to > self.log_start && matches!(self.state, State::Open | State::Switching(_)) {
             self.move_log_start(to);
             // What lies before the start now may go at once.
             self.retention.next_check = Mono::ZERO;

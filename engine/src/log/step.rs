@@ -35,6 +35,7 @@ impl Log {
             self.drive_retention(now, io);
             self.drive_scrub(now);
             self.drive_compaction(now, io);
+            self.drive_move(now, io);
             self.drive_rest(now);
         }
         self.drive_readers(now, io);
@@ -57,6 +58,7 @@ impl Log {
             self.retention_deadline(),
             self.scrub_deadline(),
             self.compaction_deadline(),
+            self.move_deadline(),
             self.rest_deadline(),
         ];
         // What was due was tried in this step; what it lacked comes as a completion or by another call.

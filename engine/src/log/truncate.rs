@@ -50,6 +50,9 @@ impl Log {
     /// Cuts everything from the batch that holds `to` onwards. Until [`LogEvent::Truncated`] the log takes no appends.
     /// Beyond the log's end only leader epochs that began there go.
     pub fn truncate(&mut self, to: Offset) {
+        if matches!(self.state, State::Switching(_)) {
+            self.moving.cut_later = Some((to, false));
+        }
         if self.state != State::Open {
             return;
         }
@@ -66,8 +69,10 @@ impl Log {
 
     /// Drops everything and goes on at `at`. Until [`LogEvent::Truncated`] the log takes no appends.
     pub fn restart_at(&mut self, at: Offset) {
-        if self.state == State::Open {
-            self.begin_cut(at, true);
+        match self.state {
+            State::Open => self.begin_cut(at, true),
+            State::Switching(_) => self.moving.cut_later = Some((at, true)),
+            _ => {}
         }
     }
 

@@ -49,7 +49,7 @@ impl Log {
     pub(super) fn is_eager(&self) -> bool {
         self.wanted_sync > self.synced_end
             || self.settings.durability == crate::Durability::Each
-            || matches!(self.state, State::Closing(_) | State::Cutting)
+            || matches!(self.state, State::Closing(_) | State::Cutting | State::Switching(_))
     }
 
     fn plan_write(&mut self) -> Option<Plan> {
@@ -284,6 +284,7 @@ impl Log {
     pub(super) fn drive_prepare(&mut self, now: Now, io: &mut dyn Io) {
         let serves = match self.state {
             State::Open | State::Closing(super::close::Stage::Draining) => true,
+            State::Switching(stage) => stage == super::moving::Stage::Draining,
             State::Cutting => self.is_draining_for_cut(),
             _ => false,
         };

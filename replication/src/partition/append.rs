@@ -16,7 +16,7 @@ impl Partition {
     /// Acks none: answered at once. Leader: answered when the log counts the batch (synced, under durability `each`).
     /// All: refused, with nothing appended, while fewer than `min.insync.replicas` are in sync; answered when the
     /// high watermark has passed it. A duplicate is answered like the original, with its offsets. While the log is
-    /// being made, or has too much staged, the batch is held, in order, and appended then. Past `deadline` the answer is
+    /// being made or goes over to another data directory, or has too much staged, the batch is held, in order, and appended then. Past `deadline` the answer is
     /// [`PartitionError::TimedOut`], whatever becomes of the batch.
     pub fn produce<R>(
         &mut self,
@@ -62,9 +62,10 @@ impl Partition {
         let origin = Origin::Client { leader_epoch: self.leader_epoch() };
         match self.log.append(now, records, origin) {
             Ok(appended) => Ok(Some(appended)),
-            Err(AppendError::Backpressure { .. } | AppendError::Busy(Busy::Creating | Busy::Waking)) => {
-                Ok(None)
-            }
+            Err(
+                AppendError::Backpressure { .. }
+                | AppendError::Busy(Busy::Creating | Busy::Waking | Busy::Moving),
+            ) => Ok(None),
             Err(error) => Err(error.into()),
         }
     }

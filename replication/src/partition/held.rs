@@ -1,4 +1,4 @@
-//! Batches that the log does not take yet: it is being made, or has too much staged.
+//! Batches that the log does not take yet: it is being made, goes over to another directory, or has too much staged.
 
 use std::collections::VecDeque;
 

@@ -43,6 +43,10 @@ impl Partition {
             }
             LogEvent::Damaged(error) => self.outgoing.push_back(Outgoing::Damaged(error)),
             LogEvent::SpaceReturned => self.outgoing.push_back(Outgoing::SpaceReturned),
+            LogEvent::MoveCaughtUp => self.outgoing.push_back(Outgoing::MoveCaughtUp),
+            LogEvent::Moved { .. } => self.outgoing.push_back(Outgoing::Moved),
+            LogEvent::MoveFailed(error) => self.outgoing.push_back(Outgoing::MoveFailed(error)),
+            LogEvent::Discarded { dir } => self.outgoing.push_back(Outgoing::Discarded { dir }),
             LogEvent::Closed => {
                 self.life = Life::Closed;
                 self.refuse_all(&self.not_leader());

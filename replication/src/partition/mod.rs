@@ -6,6 +6,7 @@ mod effects;
 mod held;
 mod log_events;
 mod looking;
+mod moving;
 mod offsets;
 mod read;
 mod role;

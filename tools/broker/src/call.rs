@@ -1,5 +1,7 @@
 //! What a handler asks a partition for, and what the partition's shard replies.
 
+use std::path::PathBuf;
+
 use bytes::Bytes;
 use highwater_base::{LeaderEpoch, Mono, Offset};
 use highwater_replication::{
@@ -51,6 +53,11 @@ pub(crate) enum PartitionCall {
     },
     /// Say where it lies and how large it is; the reply is `Described`.
     Describe,
+    /// Move it into another data directory; the reply is `Moving`, when that was taken on.
+    MoveTo {
+        /// The directory's path, as it was given to the broker.
+        directory: PathBuf,
+    },
     /// Forget records below an offset; the reply is `Trimmed`, when every live replica has done so.
     DeleteRecords {
         /// The new log start; `Offset::NONE` means the high watermark.
@@ -67,6 +74,19 @@ pub(crate) struct Described {
     pub(crate) dir: usize,
     /// Bytes of all its segments.
     pub(crate) size: u64,
+    /// Its copy, if it moves.
+    pub(crate) copied: Option<Copied>,
+}
+
+/// The copy of a partition's log that moves to another directory.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Copied {
+    /// The number of that directory.
+    pub(crate) dir: usize,
+    /// Bytes copied.
+    pub(crate) size: u64,
+    /// Offsets between the copy's end and the log's.
+    pub(crate) lag: i64,
 }
 
 /// A partition's reply.
@@ -91,6 +111,8 @@ pub(crate) enum PartitionReply {
     },
     /// Where it lies.
     Described(Described),
+    /// It moves, or lies there already.
+    Moving,
     /// Records below this offset are gone.
     Trimmed {
         /// The low watermark.

@@ -35,6 +35,8 @@ pub enum Api {
     OffsetForLeaderEpoch,
     /// Settings of topics and brokers.
     DescribeConfigs,
+    /// Moves replicas between data directories.
+    AlterReplicaLogDirs,
     /// Data directories and what lies in them.
     DescribeLogDirs,
     /// Adds partitions.
@@ -95,7 +97,7 @@ const fn row(api: Api, key: i16, name: &'static str, versions: (i16, i16), flexi
 /// ```
 /// assert!(highwater_wire::APIS.is_sorted_by_key(|row| row.key));
 /// ```
-pub const APIS: [ApiRow; 15] = [
+pub const APIS: [ApiRow; 16] = [
     ApiRow {
         advertised_min: 0,
         note: "listed from 0, though 0-2 are refused: librdkafka compresses only if it is (KAFKA-18659)",
@@ -121,6 +123,7 @@ pub const APIS: [ApiRow; 15] = [
     },
     row(Api::OffsetForLeaderEpoch, 23, "OffsetForLeaderEpoch", (2, 4), 4),
     row(Api::DescribeConfigs, 32, "DescribeConfigs", (1, 4), 4),
+    row(Api::AlterReplicaLogDirs, 34, "AlterReplicaLogDirs", (1, 2), 2),
     ApiRow { codec_max: 4, ..row(Api::DescribeLogDirs, 35, "DescribeLogDirs", (1, 5), 2) },
     ApiRow {
         note: "grow only: fewer partitions than there are is INVALID_PARTITIONS",
@@ -180,6 +183,7 @@ impl Api {
             Api::InitProducerId => ApiKey::InitProducerId,
             Api::OffsetForLeaderEpoch => ApiKey::OffsetForLeaderEpoch,
             Api::DescribeConfigs => ApiKey::DescribeConfigs,
+            Api::AlterReplicaLogDirs => ApiKey::AlterReplicaLogDirs,
             Api::DescribeLogDirs => ApiKey::DescribeLogDirs,
             Api::CreatePartitions => ApiKey::CreatePartitions,
             Api::IncrementalAlterConfigs => ApiKey::IncrementalAlterConfigs,

@@ -67,6 +67,9 @@ pub fn encode_response(request: &RequestHeader, body: &ResponseKind) -> Result<V
             body.encode(&mut frame, version)
         }
         (Api::DescribeConfigs, ResponseKind::DescribeConfigs(body)) => body.encode(&mut frame, version),
+        (Api::AlterReplicaLogDirs, ResponseKind::AlterReplicaLogDirs(body)) => {
+            body.encode(&mut frame, version)
+        }
         (Api::DescribeLogDirs, ResponseKind::DescribeLogDirs(body)) => body.encode(&mut frame, version),
         (Api::CreatePartitions, ResponseKind::CreatePartitions(body)) => body.encode(&mut frame, version),
         (Api::IncrementalAlterConfigs, ResponseKind::IncrementalAlterConfigs(body)) => {

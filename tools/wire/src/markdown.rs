@@ -54,6 +54,7 @@ const TAIL: &str = "
 | FindCoordinator, groups, transactions | not listed yet; InitProducerId with a transactional id gets INVALID_REQUEST(42), which no client retries |
 | Fetch sessions | kept by the shard of the connection: over another one a reader may be told FETCH_SESSION_ID_NOT_FOUND(70), and begins anew; declined beyond 500,000 partitions in all sessions of a shard |
 | Fetch from a follower (replica id of 0 or more) | CLUSTER_AUTHORIZATION_FAILED(31): there are no followers yet |
+| AlterReplicaLogDirs | one partition of a shard is copied at a time; a move that the end of the process cut short is begun anew by the next start; a directory that is full ends its moves, and says so; appends to a partition wait while its copy takes its place |
 | automatic creation by Metadata | waits for the topics and tells of them at once; 64 of one request, the others get LEADER_NOT_AVAILABLE(5) and are made when asked for again; never a topic of the broker's own |
 | DescribeConfigs | at most 500,000 settings in one answer, then INVALID_REQUEST(42); loggers have no levels |
 | Produce | a partition without records gets INVALID_RECORD(87) where Kafka closes the connection; errors come with a message |

@@ -5,6 +5,7 @@ use allocation_counter::measure;
 use bytes::{Bytes, BytesMut};
 use highwater_base::Prng;
 use highwater_wire::{APIS, Api, Request, check_bounds};
+use kafka_protocol::messages::alter_replica_log_dirs_request::{AlterReplicaLogDir, AlterReplicaLogDirTopic};
 use kafka_protocol::messages::create_partitions_request::{
     CreatePartitionsAssignment, CreatePartitionsTopic,
 };
@@ -139,6 +140,13 @@ fn admin_sample(api: Api, version: i16) -> RequestKind {
             let keyed = resource.clone().with_configuration_keys(Some(vec![text("a"), text("b")]));
             let all = resource.with_configuration_keys(None).with_unknown_tagged_fields(tags);
             RequestKind::DescribeConfigs(DescribeConfigsRequest::default().with_resources(vec![keyed, all]))
+        }
+        Api::AlterReplicaLogDirs => {
+            let topic = AlterReplicaLogDirTopic::default().with_name(name()).with_partitions(vec![1, 2]);
+            let dir =
+                AlterReplicaLogDir::default().with_path(text("/a")).with_topics(vec![topic.clone(), topic]);
+            let dirs = vec![dir.clone(), dir.with_unknown_tagged_fields(tags)];
+            RequestKind::AlterReplicaLogDirs(AlterReplicaLogDirsRequest::default().with_dirs(dirs))
         }
         Api::DescribeLogDirs => {
             let topic = DescribableLogDirTopic::default().with_topic(name()).with_partitions(vec![1, 2]);

@@ -280,7 +280,7 @@ impl Log {
     }
 
     /// Bytes read at once by a pass: a quarter of a cold read, so that a shard is not held up by their processing.
-    fn slice_bytes(&self) -> u64 {
+    pub(super) fn slice_bytes(&self) -> u64 {
         (self.settings.limits.read_bytes as u64 / 4).next_multiple_of(BLOCK)
     }
 

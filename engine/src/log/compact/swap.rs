@@ -101,6 +101,7 @@ impl Log {
         self.snapshots.retain(|snapshot| !sources[1..].contains(snapshot));
         self.turn_readers_away(&sources);
         self.scrub_leaves(&sources);
+        self.moving.replaced(&sources);
         self.due = true;
     }
 

@@ -194,6 +194,7 @@ pub(crate) const BROKER: &[Definition] = &[
     d("quota.window.size.seconds", P, "1", NoEffect),
     d("remote.log.storage.system.enable", Choice(&["false"]), "false", NoEffect),
     n("remote.log.storage.manager.class.name", Text, Refused(NO_REMOTE)),
+    d("replica.alter.log.dirs.io.max.bytes.per.second", Long(1, i64::MAX), MAX, InEffect),
     d("replica.fetch.backoff.ms", I, "1000", NoEffect),
     d("replica.fetch.max.bytes", I, "1048576", NoEffect),
     d("replica.fetch.min.bytes", I, "1", NoEffect),

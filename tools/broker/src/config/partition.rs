@@ -60,6 +60,14 @@ impl Settings {
         (log, PartitionSettings { replica, deletable: topic.delete, ..PartitionSettings::default() })
     }
 
+    /// Bytes that one of `shards` shards copies a second for partitions that move; `u64::MAX`: no limit.
+    pub(crate) fn move_rate(&self, shards: usize) -> u64 {
+        match self.number::<u64>("replica.alter.log.dirs.io.max.bytes.per.second") {
+            rate if rate >= i64::MAX as u64 => u64::MAX,
+            rate => (rate / shards as u64).max(1),
+        }
+    }
+
     /// What compaction may take of one of `shards` shards.
     pub(crate) fn cleaner(&self, shards: usize) -> CleanerSettings {
         let rate: f64 = self.number("log.cleaner.io.max.bytes.per.second");

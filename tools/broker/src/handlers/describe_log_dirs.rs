@@ -70,14 +70,21 @@ impl Describing {
 
     fn topics_in(&self, dir: usize) -> Vec<DescribeLogDirsTopic> {
         let mut topics: Vec<DescribeLogDirsTopic> = Vec::new();
-        for (name, index, described) in self.found.iter().filter(|(_, _, found)| found.dir == dir) {
-            if topics.last().is_none_or(|topic| topic.name.as_str() != &**name) {
-                topics.push(DescribeLogDirsTopic::default().with_name(topic_name(name)));
+        for (name, index, described) in &self.found {
+            let of = |bytes: u64| {
+                DescribeLogDirsPartition::default()
+                    .with_partition_index(index.get())
+                    .with_partition_size(i64::try_from(bytes).unwrap_or(i64::MAX))
+            };
+            let here = (described.dir == dir).then(|| of(described.size));
+            let copy = described.copied.filter(|copy| copy.dir == dir);
+            let copy = copy.map(|copy| of(copy.size).with_is_future_key(true).with_offset_lag(copy.lag));
+            for partition in here.into_iter().chain(copy) {
+                if topics.last().is_none_or(|topic| topic.name.as_str() != &**name) {
+                    topics.push(DescribeLogDirsTopic::default().with_name(topic_name(name)));
+                }
+                topics.last_mut().expect("one was just pushed").partitions.push(partition);
             }
-            let partition = DescribeLogDirsPartition::default()
-                .with_partition_index(index.get())
-                .with_partition_size(i64::try_from(described.size).unwrap_or(i64::MAX));
-            topics.last_mut().expect("one was just pushed").partitions.push(partition);
         }
         topics
     }
@@ -109,6 +116,7 @@ mod tests {
     use super::super::codec::topic_name;
     use super::super::fake::{Fake, body, header};
     use super::*;
+    use crate::call::Copied;
     use highwater_wire::Api;
     use kafka_protocol::messages::ResponseKind;
     use kafka_protocol::messages::describe_log_dirs_request::DescribableLogDirTopic;
@@ -150,7 +158,7 @@ mod tests {
             let (at, size) = (call.partition.get() as usize, 10 + call.partition.get() as u64);
             let reply = match at {
                 2 => PartitionReply::Refused(crate::errors::Refusal::code(ErrorCode::KafkaStorageError)),
-                at => PartitionReply::Described(Described { dir: 1 - at, size }),
+                at => PartitionReply::Described(Described { dir: 1 - at, size, copied: None }),
             };
             handled = fake.reply(handled, call.index, reply);
         }
@@ -172,8 +180,29 @@ mod tests {
         let handled = fake.directories(handled, dirs());
         let calls = fake.take_calls();
         assert_eq!(calls.iter().map(|call| call.partition.get()).collect::<Vec<_>>(), [1]);
-        let handled =
-            fake.reply(handled, calls[0].index, PartitionReply::Described(Described { dir: 0, size: 5 }));
+        let handled = fake.reply(
+            handled,
+            calls[0].index,
+            PartitionReply::Described(Described { dir: 0, size: 5, copied: None }),
+        );
         assert_eq!(told(handled)[0].1, ["t-1: 5"]);
+    }
+
+    #[test]
+    fn the_copy_of_a_partition_that_moves_is_told_where_it_grows() {
+        let mut fake = Fake::with_topic("t", 1);
+        let request = DescribeLogDirsRequest::default().with_topics(None);
+        let handled = fake.handle(&header(Api::DescribeLogDirs, 4), request.into());
+        let handled = fake.directories(handled, dirs());
+        let calls = fake.take_calls();
+        let copied = Some(Copied { dir: 1, size: 3, lag: 40 });
+        let described = Described { dir: 0, size: 5, copied };
+        let handled = fake.reply(handled, calls[0].index, PartitionReply::Described(described));
+        let ResponseKind::DescribeLogDirs(response) = body(handled) else { panic!("another response") };
+        let told = |at: usize| {
+            let partition = &response.results[at].topics[0].partitions[0];
+            (partition.partition_size, partition.offset_lag, partition.is_future_key)
+        };
+        assert_eq!((told(0), told(1)), ((5, 0, false), (3, 40, true)));
     }
 }

@@ -1,5 +1,6 @@
 //! One handler a file, one file an API. No I/O, no clock: everything comes through [`Ctx`].
 
+mod alter_replica_log_dirs;
 mod api_versions;
 mod codec;
 mod create_partitions;
@@ -49,6 +50,7 @@ pub(crate) fn handle(
         RequestKind::InitProducerId(request) => init_producer_id::handle(ctx, &request),
         RequestKind::OffsetForLeaderEpoch(request) => offset_for_leader_epoch::handle(ctx, request),
         RequestKind::DescribeConfigs(request) => describe_configs::handle(ctx, version, &request),
+        RequestKind::AlterReplicaLogDirs(request) => alter_replica_log_dirs::handle(ctx, request),
         RequestKind::DescribeLogDirs(request) => describe_log_dirs::handle(ctx, request),
         RequestKind::CreatePartitions(request) => create_partitions::handle(ctx, request),
         RequestKind::IncrementalAlterConfigs(request) => incremental_alter_configs::handle(ctx, request),

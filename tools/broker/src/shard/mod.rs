@@ -49,6 +49,9 @@ const FIRST_LOG: u32 = 16;
 /// The request under which shard 0 changes the metadata for reasons of its own; no slot has this key.
 const OWN_CHANGE: RequestKey = u64::MAX - 2;
 
+/// The request under which a shard says where partitions that move will be; no slot has this key.
+const MOVES: RequestKey = u64::MAX - 3;
+
 /// The request under which shard 0 enters the broker into the metadata; no slot has this key.
 const REGISTRATION: RequestKey = u64::MAX - 1;
 
@@ -207,6 +210,9 @@ impl BrokerShard {
             Message::ControlReply { to, result } => {
                 if to.request == OWN_CHANGE {
                     // One that was not stored is tried again by the next start.
+                } else if to.request == MOVES {
+                    let result = result.map(|_| ()).map_err(|error| error.to_string());
+                    self.partitions.told_metadata(to.index, result, now, &mut self.log);
                 } else if self.registering.is_some() && to.request == REGISTRATION {
                     self.registered(*result, now);
                 } else if !self.desk.take_producer_ids(to, &result) {
@@ -368,6 +374,10 @@ impl BrokerShard {
             self.partitions.step(now, io, &mut self.log);
             while let Some(dir) = self.partitions.poll_suspect() {
                 self.desk.mail.send(0, Message::Suspect { dir });
+            }
+            while let Some((index, command)) = self.partitions.poll_move_command() {
+                let to = ReplyTo { shard: self.me(), request: MOVES, index };
+                self.desk.mail.send(0, Message::Control { to, command: Box::new(command) });
             }
             while let Some((to, reply)) = self.partitions.poll_reply() {
                 if to.shard == self.me() {

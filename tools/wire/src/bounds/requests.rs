@@ -20,6 +20,7 @@ pub(super) fn schema(api: Api) -> &'static Struct {
         Api::InitProducerId => &INIT_PRODUCER_ID,
         Api::OffsetForLeaderEpoch => &OFFSET_FOR_LEADER_EPOCH,
         Api::DescribeConfigs => &DESCRIBE_CONFIGS,
+        Api::AlterReplicaLogDirs => &ALTER_REPLICA_LOG_DIRS,
         Api::DescribeLogDirs => &DESCRIBE_LOG_DIRS,
         Api::CreatePartitions => &CREATE_PARTITIONS,
         Api::IncrementalAlterConfigs => &INCREMENTAL_ALTER_CONFIGS,
@@ -208,6 +209,14 @@ static DESCRIBE_CONFIGS: Struct = Struct::of(&[
     field("include_synonyms", I8),
     field("include_documentation", I8).from(3),
 ]);
+
+static ALTER_REPLICA_LOG_DIRS: Struct = Struct::of(&[field(
+    "dirs",
+    array(&Struct::of(&[
+        field("path", TEXT),
+        field("topics", array(&Struct::of(&[field("name", TEXT), field("partitions", values(&I32))]))),
+    ])),
+)]);
 
 static DESCRIBE_LOG_DIRS: Struct = Struct::of(&[field(
     "topics",

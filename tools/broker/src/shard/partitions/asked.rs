@@ -26,10 +26,15 @@ impl Partitions {
         call: PartitionCall,
         now: Now,
     ) {
+        if let PartitionCall::MoveTo { directory } = &call {
+            let reply = self.move_partition(partition, directory).unwrap_or_else(PartitionReply::Refused);
+            return self.replies.push_back((to, reply));
+        }
         if let Err(refusal) = self.check_online(partition) {
             return self.replies.push_back((to, PartitionReply::Refused(refusal)));
         }
         let waits = matches!(call, PartitionCall::AwaitReadable { .. } | PartitionCall::DeleteRecords { .. });
+        let copied = self.copied(partition);
         let key = self.asked.insert(Asked { to, waits });
         let key_of = partition;
         let partition = self.node.get_mut(partition).expect("a place is that of a partition of the node");
@@ -53,9 +58,10 @@ impl Partitions {
             }
             PartitionCall::Describe => {
                 let described =
-                    Described { dir: self.places[&key_of].dir, size: partition.log().size_bytes() };
+                    Described { dir: self.places[&key_of].dir, size: partition.log().size_bytes(), copied };
                 Outcome::Now(Ok(PartitionReply::Described(described)))
             }
+            PartitionCall::MoveTo { .. } => unreachable!("answered above"),
             PartitionCall::DeleteRecords { to, deadline } => {
                 let deleted = partition.delete_records(now, to, deadline, key);
                 map(deleted, |low_watermark| PartitionReply::Trimmed { low_watermark })

@@ -71,6 +71,7 @@ impl Partitions {
         self.suspected.remove(&dir);
         if !sound {
             self.offline.insert(dir);
+            self.give_up_moves_of(dir);
         }
     }
 

@@ -19,7 +19,9 @@ use crate::slots::Slots;
 use crate::storage::{CheckpointFiles, DataDir, Offsets, PartitionOffsets, Storage};
 
 mod asked;
+mod copies;
 mod directories;
+mod moves;
 mod opening;
 
 /// What a shard knows of a data directory.
@@ -89,6 +91,11 @@ pub(super) struct Partitions {
     suspected: BTreeSet<usize>,
     /// Directories to be suspected: to be told to shard 0.
     suspects: Vec<usize>,
+    /// Directories that were broken at the start.
+    broken: Arc<Vec<PathBuf>>,
+    moves: moves::Moves,
+    /// How many shards share what is limited for the whole broker.
+    shards: usize,
     deadline: Option<Mono>,
     cleaner: Cleaner,
     closing: bool,
@@ -214,6 +221,7 @@ impl Partitions {
         self.lost.remove(&key);
         self.making.remove(&key);
         self.told.remove(&key);
+        self.forget_move(key);
         if let (Some(partition), Some(place)) = (self.node.get_mut(key), place) {
             partition.delete(now);
             self.leaving.insert(key, self.path(&place));
@@ -261,10 +269,15 @@ impl Partitions {
             Outgoing::SpaceReturned => self.space_returned(key, now, log),
             Outgoing::Failed => {
                 let dir = self.node.get(key).and_then(|partition| self.dir_at(partition.log().dir()));
+                self.forget_move(key);
                 if let Some(dir) = dir {
                     self.suspect(dir);
                 }
             }
+            Outgoing::MoveCaughtUp
+            | Outgoing::Moved
+            | Outgoing::MoveFailed(_)
+            | Outgoing::Discarded { .. } => self.hear_of_move(key, outgoing, now, log),
             Outgoing::CommittedLost { from, until } => log.line(
                 now,
                 Level::Error,

@@ -1,14 +1,16 @@
 //! Opening a shard's partitions at the start: the only time that it waits for the disk.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use highwater_base::{Now, Offset, PartitionIndex, Prng, TopicPartition, Uuid};
 use highwater_engine::layout::{PartitionDir, PartitionRole};
 use highwater_engine::{Cleaner, Log as EngineLog, LogSettings, OpenError, OpenHint, RecoveryReport};
-use highwater_io::{Op, Park, blocking};
-use highwater_replication::{Node, Partition, PartitionSettings};
+use highwater_io::{IoError, Op, Park, blocking};
+use highwater_replication::{Node, Partition, PartitionKey, PartitionSettings};
 
+use super::moves::Moves;
 use super::{DirFacts, Partitions, Place};
 use crate::log::{Level, Log};
 use crate::shard::{FIRST_LOG, Parts};
@@ -43,6 +45,9 @@ impl Partitions {
             offline: BTreeSet::new(),
             suspected: BTreeSet::new(),
             suspects: Vec::new(),
+            broken: Arc::clone(&parts.broken),
+            moves: Moves::default(),
+            shards: parts.mail.shards().count(),
             deadline: None,
             cleaner: Cleaner::new(now, parts.settings.cleaner(parts.mail.shards().count())),
             closing: false,
@@ -80,7 +85,7 @@ impl Partitions {
             for found in &dir.partitions {
                 let key = (found.unique, found.partition.partition);
                 if found.role == PartitionRole::Delete && parts.mail.owner(key) == parts.mail.me() {
-                    partitions.remove_rest(dir, found, now);
+                    partitions.remove_rest(dir.path.join(found.to_string()), found, now);
                 }
             }
         }
@@ -106,6 +111,27 @@ impl Partitions {
         let registered = self.dirs.iter().position(|dir| Some(dir.id) == directory);
         let found = registered.filter(|at| here(&self.dirs[*at])).or_else(|| self.dirs.iter().position(here));
         let key = (topic, partition.partition);
+        let copies = match parts.image.borrowed() {
+            None => self.copies_of(topic, &partition, io),
+            // They are Apache Kafka's, and stay as they are.
+            Some(_) => Ok(Vec::new()),
+        };
+        let copies = match copies {
+            Ok(copies) => copies,
+            Err(error) => return self.cannot_open(key, &partition, registered, error, now, log),
+        };
+        let found = match found {
+            Some(found) => Some(found),
+            None => match self.finish_cut_short(&copies, registered, io) {
+                Ok(found) => found,
+                Err(error) => return self.cannot_open(key, &partition, registered, error, now, log),
+            },
+        };
+        if found.is_none() && copies.iter().any(|copy| copy.is_of_this) {
+            // It lies in a directory that is not here.
+            self.lost.insert(key);
+            return Ok(());
+        }
         let (settings, partition_settings) = self.settings.of_partitions(&parts.image, &partition.topic);
         let Some(dir) = found.or(registered).or_else(|| self.dir_of(directory)) else {
             self.lost.insert(key);
@@ -134,14 +160,8 @@ impl Partitions {
                 };
                 let (opened, report) = match opened {
                     Ok(opened) => opened,
-                    // The device's trouble: other partitions, and other directories, are served.
-                    Err(OpenError::Io(error)) if self.dirs.len() > 1 => {
-                        let line =
-                            format_args!("{}: {error}; it answers KAFKA_STORAGE_ERROR", place.partition);
-                        log.line(now, Level::Error, line);
-                        self.lost.insert(key);
-                        self.suspect(dir);
-                        return Ok(());
+                    Err(OpenError::Io(error)) => {
+                        return self.cannot_open(key, &place.partition, Some(dir), error, now, log);
                     }
                     Err(error) => return Err(format!("{}: {error}", place.partition)),
                 };
@@ -159,16 +179,39 @@ impl Partitions {
         };
         self.node.insert(key, Partition::new(self.me, engine_log, partition_settings, high_watermark));
         self.places.insert(key, place);
+        if found.is_some() {
+            self.go_on_moving(key, copies, io, now, log);
+        }
+        Ok(())
+    }
+
+    /// The device's trouble: other partitions, and other directories, are served.
+    fn cannot_open(
+        &mut self,
+        key: PartitionKey,
+        partition: &TopicPartition,
+        dir: Option<usize>,
+        error: IoError,
+        now: Now,
+        log: &mut Log,
+    ) -> Result<(), String> {
+        if self.dirs.len() < 2 {
+            return Err(format!("{partition}: {error}"));
+        }
+        log.line(now, Level::Error, format_args!("{partition}: {error}; it answers KAFKA_STORAGE_ERROR"));
+        self.lost.insert(key);
+        if let Some(dir) = dir {
+            self.suspect(dir);
+        }
         Ok(())
     }
 
     /// Goes on with a removal that the end of the process cut short.
-    fn remove_rest(&mut self, dir: &DirFacts, found: &PartitionDir, now: Now) {
+    pub(super) fn remove_rest(&mut self, path: PathBuf, found: &PartitionDir, now: Now) {
         let key = (found.unique, found.partition.partition);
         if self.node.get(key).is_some() {
             return;
         }
-        let path = dir.path.join(found.to_string());
         let log = EngineLog::remove(now, &path, self.owner(), LogSettings::default());
         self.node.insert(key, Partition::new(self.me, log, PartitionSettings::default(), Offset::ZERO));
         self.leaving.insert(key, path);
@@ -209,8 +252,9 @@ fn set_strays_aside(parts: &Parts, io: &mut dyn Park, now: Now, log: &mut Log) -
             let topic = parts.image.topic(&found.partition.topic);
             topic.is_some_and(|topic| topic.partition(found.partition.partition).is_some())
         };
-        let strays =
-            dir.partitions.iter().filter(|found| found.role == PartitionRole::Current && !known(found));
+        let lies =
+            |found: &PartitionDir| matches!(found.role, PartitionRole::Current | PartitionRole::Future);
+        let strays = dir.partitions.iter().filter(|found| lies(found) && !known(found));
         for stray in strays {
             let aside = stray.with_role(PartitionRole::Stray, Uuid::random(&mut prng)).to_string();
             let (from, to) = (dir.path.join(stray.to_string()), dir.path.join(&aside));
