@@ -170,3 +170,39 @@ pub fn durable(path: &Path, size: usize, count: u64) -> Histogram<u64> {
     }
     latencies
 }
+
+/// `files` of written blocks below `dir`, `len` bytes each: one direct write of `size` bytes to each through a ring, then one
+/// `fdatasync` for all, again and again for `time`. Gives the rounds made.
+pub fn shared_flush(dir: &Path, files: usize, size: usize, len: u64, time: Duration) -> u64 {
+    let open_one = |i: usize| {
+        let path = dir.join(format!("shared-{i}"));
+        write_zeros(&path, len);
+        open(&path, true)
+    };
+    let files: Vec<File> = (0..files).map(open_one).collect();
+    let data = Aligned::new(size);
+    let mut ring: io_uring::IoUring =
+        io_uring::IoUring::builder().setup_single_issuer().setup_defer_taskrun().build(64).expect("a ring");
+    let (start, mut rounds) = (Instant::now(), 0);
+    while start.elapsed() < time {
+        let at = rounds * size as u64 % (len / size as u64 * size as u64);
+        for file in &files {
+            let entry = io_uring::opcode::Write::new(
+                io_uring::types::Fd(file.as_raw_fd()),
+                data.bytes().as_ptr(),
+                size as u32,
+            )
+            .offset(at)
+            .build();
+            // SAFETY: the entry's buffer and file outlive its completion, which this loop waits for.
+            unsafe { ring.submission().push(&entry).expect("room in the ring") };
+        }
+        ring.submit_and_wait(files.len()).expect("submit");
+        for done in ring.completion() {
+            assert_eq!(done.result(), size as i32, "a direct write of {size} bytes");
+        }
+        files[0].sync_data().expect("fdatasync");
+        rounds += 1;
+    }
+    rounds
+}

@@ -43,6 +43,35 @@ fn f01_a_power_cut_that_loses_everything_unsynced() {
     holds_and_catches(Mutant::NoSync, |mutant| cut(mutant, Loss::Unsynced, 1, |_| true));
 }
 
+/// A flush of the device is enough for blocks that were written before, and for no others.
+#[test]
+fn f01_a_shared_flush_serves_only_blocks_whose_metadata_is_durable() {
+    let holds = |mutant, durability, by: &str| {
+        let settings = LogSettings { durability, ..small(mutant) };
+        let mut stage = Stage::new(settings);
+        stage.keep(&value(1, 100));
+        // More than one write takes: none of them can be durable alone.
+        for _ in 0..2 {
+            stage.client(&value(2, 12_000)).map_err(|error| error.to_string())?;
+            stage.step();
+        }
+        let end = stage.log.log_end();
+        stage.log.want_synced(end);
+        stage.until(|stage| stage.log.synced_end() == end);
+        let by_what = stage.operations();
+        ensure(mutant != Mutant::None || by_what.contains(&by), || format!("no {by} in {by_what:?}"))?;
+        let rules = LogSettings { mutant: Mutant::None, ..settings };
+        let (stage, _) =
+            Stage::open(stage.die(Loss::Unsynced), rules, false).map_err(|error| error.to_string())?;
+        ensure(stage.log.log_end() == end, || format!("{:?} of {end:?} is left", stage.log.log_end()))
+    };
+    holds_and_catches(Mutant::UnsettledFlush, |mutant| {
+        holds(mutant, Durability::Each, "flush")?;
+        // Its space was only reserved.
+        holds(mutant, Durability::Os, "sync")
+    });
+}
+
 #[test]
 fn f02_a_power_cut_that_keeps_any_subset_of_sectors() {
     holds_and_catches(Mutant::NoCrc, |mutant| cut(mutant, Loss::RandomSectors, 8, |_| true));

@@ -30,6 +30,8 @@ macro_rules! mutants {
 mutants! {
     /// Syncs are claimed, not done.
     NoSync = "no_sync",
+    /// A shared flush serves blocks whose metadata is not durable, too (F01).
+    UnsettledFlush = "unsettled_flush",
     /// A batch's checksum is not compared.
     NoCrc = "no_crc",
     /// A new segment's name counts as durable before its directory is synced (F05).

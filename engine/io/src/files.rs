@@ -4,6 +4,7 @@ use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
+use crate::device::{Device, Devices};
 use crate::latch::{Latch, durable_write_latches};
 use crate::op::{FileId, Op, OpenHow, Outcome, Token};
 use crate::slots::Slots;
@@ -28,14 +29,42 @@ pub(crate) struct OpenFile {
     pub(crate) closing: Option<Token>,
     /// Known to the ring by its slot.
     pub(crate) fixed: bool,
+    /// The device that holds it, if flushes of that are shared.
+    pub(crate) device: Option<Arc<Device>>,
+    /// While there are writes that no sync has covered: how often flushes of the device had failed before the first.
+    unflushed: Option<u64>,
+    /// Counts writes, to know those that came after a sync was asked for.
+    writes: u64,
+    /// What its ring knows of its flushes.
+    pub(crate) flushing: Flushing,
     /// Its file system cannot refuse an operation that would wait (`tmpfs`, `overlayfs`), as was found out.
     pub(crate) always_waits: bool,
+}
+
+/// Of a file whose flushes are shared, for the ring to know which flushes will be asked for soon.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Flushing {
+    /// The ring's number of the device, from the first flush on.
+    pub(crate) queue: Option<usize>,
+    /// A flush is asked for and has not begun.
+    pub(crate) waits: bool,
+    /// Plain writes that the kernel has.
+    pub(crate) writes: u32,
+}
+
+impl Flushing {
+    /// A flush is likely to be asked for when a write that is under way has ended.
+    pub(crate) fn comes(self) -> bool {
+        self.queue.is_some() && !self.waits && self.writes > 0
+    }
 }
 
 /// All open files of one `Io`.
 #[derive(Debug, Default)]
 pub(crate) struct Files {
     slots: Slots<OpenFile>,
+    /// Whom it shares devices with.
+    pub(crate) devices: Devices,
     /// Makes syncs fail, for tests.
     pub(crate) fault: SyncFault,
 }
@@ -44,6 +73,7 @@ impl Files {
     /// Enters a file and says so to who opened it.
     pub(crate) fn enter(&mut self, opened: Opened) -> Outcome {
         let Opened { handle, name, how, asked_direct, direct, len } = opened;
+        let device = if direct && how != OpenHow::Read { self.devices.of(&handle) } else { None };
         let file = OpenFile {
             handle: Arc::new(handle),
             name,
@@ -54,6 +84,10 @@ impl Files {
             in_flight: 0,
             closing: None,
             fixed: false,
+            device,
+            unflushed: None,
+            writes: 0,
+            flushing: Flushing::default(),
             always_waits: false,
         };
         Outcome::Opened { file: FileId(self.slots.insert(file)), len, direct }
@@ -71,7 +105,7 @@ impl Files {
     /// The file, unless it is closed or latched.
     pub(crate) fn usable(&mut self, file: FileId, what: &'static str) -> Result<&mut OpenFile, IoError> {
         match self.slots.get_mut(file.0) {
-            Some(open) if open.closing.is_none() => open.latch.check().map(|()| open),
+            Some(open) if open.closing.is_none() => open.check().map(|()| open),
             _ => Err(IoError::of(ErrorKind::Cancelled, what, format!("{file:?}"))),
         }
     }
@@ -162,9 +196,45 @@ impl OpenFile {
         }
     }
 
-    pub(crate) fn check_write(&self, at: u64, data: &Slice) {
+    /// Checks a write that is about to begin, and remembers that no sync has covered it.
+    pub(crate) fn begin_write(&mut self, at: u64, data: &Slice) {
         if self.aligned {
             align::check("write", at, data.len(), data.as_ptr());
+        }
+        if let Some(device) = &self.device {
+            self.writes += 1;
+            self.unflushed.get_or_insert_with(|| device.failures());
+        }
+    }
+
+    /// How many writes were begun.
+    pub(crate) fn writes(&self) -> u64 {
+        self.writes
+    }
+
+    /// A sync that covers the first `writes` writes has ended well. It proves nothing if a shared flush of the device has
+    /// failed since they were begun.
+    pub(crate) fn end_sync(&mut self, writes: u64) -> Result<(), IoError> {
+        self.check()?;
+        if writes == self.writes {
+            self.unflushed = None;
+        }
+        Ok(())
+    }
+
+    /// Whether what was written to it may still be taken for written.
+    pub(crate) fn check(&mut self) -> Result<(), IoError> {
+        self.note_device();
+        self.latch.check()
+    }
+
+    /// Latches the file if a flush of its device has failed that should have covered its writes.
+    fn note_device(&mut self) {
+        if let (Some(device), Some(before)) = (&self.device, self.unflushed)
+            && device.failures() != before
+        {
+            let subject = format!("{} (a flush of its device failed)", self.name);
+            self.latch.note(&IoError::from_errno(libc::EIO, "sync", subject));
         }
     }
 
@@ -201,10 +271,13 @@ impl OpenFile {
     /// Syncs now, by the calling thread.
     pub(crate) fn sync_now(&mut self, data_only: bool) -> Result<(), IoError> {
         let result = if data_only { self.handle.sync_data() } else { self.handle.sync_all() };
-        result.map_err(|error| {
-            let failed = self.error(&error, "sync");
-            self.latch.note(&failed);
-            failed
-        })
+        match result {
+            Ok(()) => self.end_sync(self.writes),
+            Err(error) => {
+                let failed = self.error(&error, "sync");
+                self.latch.note(&failed);
+                Err(failed)
+            }
+        }
     }
 }

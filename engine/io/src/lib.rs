@@ -76,6 +76,7 @@ mod buffer;
 #[cfg(feature = "contract")]
 pub mod contract;
 mod copy;
+mod device;
 mod error;
 mod event;
 mod files;
@@ -144,6 +145,12 @@ pub trait Io {
     /// How many operations were submitted and have not been reaped.
     fn in_flight(&self) -> usize;
 
+    /// Whether a flush or a durable write is on its way: then a plain write and [`Op::Flush`] cost the device less
+    /// than a durable write, because flushes are shared.
+    fn is_flushing(&self) -> bool {
+        false
+    }
+
     /// What this implementation is, for a log line: `io_uring`, `posix`, `memory`, `sim`.
     fn name(&self) -> &'static str;
 }
@@ -177,6 +184,10 @@ impl<P: Io + ?Sized> Io for Box<P> {
 
     fn in_flight(&self) -> usize {
         (**self).in_flight()
+    }
+
+    fn is_flushing(&self) -> bool {
+        (**self).is_flushing()
     }
 
     fn name(&self) -> &'static str {

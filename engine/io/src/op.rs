@@ -126,6 +126,18 @@ pub enum Op {
         /// Somebody waits for it. Otherwise it may queue behind names, lengths and preparations.
         urgent: bool,
     },
+    /// Make everything written to the file before durable, where the caller promises that all of it lies in *settled*
+    /// blocks: they had been written before, zeros or older bytes, and a sync of the file has covered that. Then
+    /// nothing but the device's cache holds the bytes back, and one flush of the device serves every file on it:
+    /// [`Outcome::Done`].
+    ///
+    /// Shared where that is known to hold (direct files on ext4 and XFS), a data sync of this file elsewhere. A shared
+    /// flush that fails latches every file on the device with writes that no sync has covered, on every thread:
+    /// which of them it lost nobody knows.
+    Flush {
+        /// Which.
+        file: FileId,
+    },
     /// Prepare `len` bytes at `at` beyond everything written; the file is at least `at + len` long afterwards
     /// and the bytes read as zeros. Synced (length and blocks) on completion: [`Outcome::Done`].
     Prepare {

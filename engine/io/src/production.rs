@@ -1,5 +1,6 @@
 //! Which implementation a program runs on.
 
+use crate::device::Devices;
 use crate::{IoError, Park, PosixIo};
 
 /// Which implementation is wanted.
@@ -49,12 +50,12 @@ pub fn production(choice: IoChoice, ring_entries: u32) -> Result<(Box<dyn Park>,
             Err(why) => Some(format!("{why}; plain system calls serve instead, more slowly")),
         },
     };
-    Ok((Box::new(PosixIo::new()?), warning))
+    Ok((Box::new(PosixIo::new()?.with_devices(Devices::of_process())), warning))
 }
 
 #[cfg(target_os = "linux")]
 fn uring(ring_entries: u32) -> Result<Box<dyn Park>, IoError> {
-    Ok(Box::new(crate::UringIo::new(ring_entries)?))
+    Ok(Box::new(crate::UringIo::new(ring_entries)?.with_devices(Devices::of_process())))
 }
 
 #[cfg(not(target_os = "linux"))]

@@ -56,7 +56,7 @@ fn change(op: &Op) -> Option<(&'static str, String)> {
         Op::RemoveDir { path: at } => path("remove directory", at),
         Op::SyncDir { path: at } => path("sync directory", at),
         Op::Write { file, .. } => Some(("write", format!("{file:?}"))),
-        Op::Sync { file, .. } => Some(("sync", format!("{file:?}"))),
+        Op::Sync { file, .. } | Op::Flush { file } => Some(("sync", format!("{file:?}"))),
         Op::Prepare { file, .. } => Some(("prepare", format!("{file:?}"))),
         Op::Truncate { file, .. } => Some(("truncate", format!("{file:?}"))),
     }
@@ -88,6 +88,10 @@ impl<P: Park> Io for ReadOnly<P> {
 
     fn in_flight(&self) -> usize {
         self.inner.in_flight() + self.refused.len()
+    }
+
+    fn is_flushing(&self) -> bool {
+        self.inner.is_flushing()
     }
 
     fn name(&self) -> &'static str {

@@ -46,6 +46,17 @@ pub(crate) fn set_direct(_: &File) -> bool {
 #[cfg(target_os = "linux")]
 fn direct_alignment_fits(file: &File) -> bool {
     let block = highwater_base::BLOCK as u32;
+    direct_facts(file).is_none_or(|facts| {
+        facts.stx_mask & libc::STATX_DIOALIGN == 0
+            || (facts.stx_dio_offset_align != 0
+                && facts.stx_dio_offset_align <= block
+                && facts.stx_dio_mem_align <= block)
+    })
+}
+
+/// What `statx` says of a file's device and of direct I/O on it.
+#[cfg(target_os = "linux")]
+fn direct_facts(file: &File) -> Option<libc::statx> {
     // SAFETY: all zeros is a valid `statx`.
     let mut facts: libc::statx = unsafe { std::mem::zeroed() };
     // SAFETY: the descriptor is open, the path is an empty C string, `facts` is ours to be written.
@@ -58,11 +69,59 @@ fn direct_alignment_fits(file: &File) -> bool {
             &mut facts,
         )
     };
-    result != 0
-        || facts.stx_mask & libc::STATX_DIOALIGN == 0
-        || (facts.stx_dio_offset_align != 0
-            && facts.stx_dio_offset_align <= block
-            && facts.stx_dio_mem_align <= block)
+    (result == 0).then_some(facts)
+}
+
+/// The device that holds a direct file, if any flush of it makes durable what was written to blocks of the file that had
+/// been written and synced before.
+///
+/// That is so on ext4 and XFS, whose `fdatasync` of any file ends with a flush of the device unless a commit of the
+/// journal has done so meanwhile. Not where "direct" is only said: with journalled data, inline data or verity, which
+/// `statx` tells of since Linux 6.1; nor on the second device of an XFS with a realtime part.
+#[cfg(target_os = "linux")]
+pub(crate) fn flushed_device(file: &File) -> Option<u64> {
+    let facts = direct_facts(file)?;
+    if facts.stx_mask & libc::STATX_DIOALIGN == 0 || facts.stx_dio_offset_align == 0 {
+        return None;
+    }
+    // SAFETY: all zeros is a valid `statfs`.
+    let mut system: libc::statfs = unsafe { std::mem::zeroed() };
+    // SAFETY: the descriptor is open, `system` is ours to be written.
+    if unsafe { libc::fstatfs(file.as_raw_fd(), &mut system) } != 0 {
+        return None;
+    }
+    match system.f_type {
+        libc::EXT4_SUPER_MAGIC => {}
+        libc::XFS_SUPER_MAGIC if !is_realtime(file) => {}
+        _ => return None,
+    }
+    Some(u64::from(facts.stx_dev_major) << 32 | u64::from(facts.stx_dev_minor))
+}
+
+/// Elsewhere each file is synced by itself.
+#[cfg(not(target_os = "linux"))]
+pub(crate) fn flushed_device(_: &File) -> Option<u64> {
+    None
+}
+
+/// Whether a file of an XFS lies on its realtime device, or that cannot be found out.
+#[cfg(target_os = "linux")]
+fn is_realtime(file: &File) -> bool {
+    /// `struct fsxattr`: flags first.
+    #[repr(C)]
+    struct Attributes {
+        flags: u32,
+        rest: [u32; 6],
+    }
+    /// `FS_IOC_FSGETXATTR`.
+    const GET: libc::Ioctl = 0x801c_581f_u32 as libc::Ioctl;
+    /// `FS_XFLAG_REALTIME`.
+    const REALTIME: u32 = 1;
+    let mut attributes = Attributes { flags: 0, rest: [0; 6] };
+    // SAFETY: the descriptor is open, the structure is as long as the command says and ours to be written.
+    let result = unsafe { libc::ioctl(file.as_raw_fd(), GET, &raw mut attributes) };
+    let Attributes { flags, rest: _ } = attributes;
+    result != 0 || flags & REALTIME != 0
 }
 
 /// `pwritev2` with `RWF_DSYNC`: written and durable in one call. `None` if the kernel cannot.

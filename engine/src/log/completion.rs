@@ -120,7 +120,7 @@ impl Log {
             Purpose::Create => self.created(script),
             Purpose::Next => {
                 let file = script.file().expect("the script leaves it open");
-                self.next = Some(NextFile { file, prepared: script.prepared() });
+                self.next = Some(NextFile { file, prepared: script.prepared(), settled: script.settled() });
             }
             Purpose::Name(place) => {
                 self.name_is(place, Name::Visible);
@@ -132,6 +132,7 @@ impl Log {
                 {
                     live.file = script.file();
                     live.prepared = script.prepared();
+                    live.settled = script.settled();
                     live.step = live.prepared;
                 }
                 self.name_is(place, Name::Visible);

@@ -41,6 +41,7 @@ impl Log {
         let live = active.live_mut().expect("a new segment is live");
         live.file = script.file();
         live.prepared = script.prepared();
+        live.settled = script.settled();
         live.step = live.prepared;
         live.name = Name::Durable;
         self.state = State::Open;

@@ -32,6 +32,7 @@ impl Log {
             let upto_end =
                 if live.rolled && upto == live.place.plus(end) { segment.end } else { self.end_at(upto) };
             let place = live.place;
+            let settled = live.settled.covers(upto.since(place));
             if let Some(live) = self.segments[index].live_mut() {
                 live.syncing = Some((upto, upto_end));
             }
@@ -40,7 +41,11 @@ impl Log {
                 continue;
             }
             let token = self.flights.begin(self.owner, Flight::Sync(place));
-            io.submit(Op::Sync { file, data_only: true, urgent }, token);
+            let op = match urgent && (settled || self.settings.mutant == Mutant::UnsettledFlush) {
+                true => Op::Flush { file },
+                false => Op::Sync { file, data_only: true, urgent },
+            };
+            io.submit(op, token);
         }
     }
 
@@ -78,6 +83,7 @@ impl Log {
         let (upto, end) = live.syncing.take().expect("one sync in flight");
         match result {
             Ok(_) => {
+                live.settled.synced(upto.since(place));
                 live.synced = live.synced.max(upto);
                 live.synced_end = live.synced_end.max(end);
                 self.move_ends();

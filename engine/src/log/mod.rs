@@ -50,7 +50,7 @@ use highwater_io::FileId;
 use crate::epochs::EpochCache;
 use crate::producers::{ProducerBatch, Producers};
 use crate::recovery::Quarantine;
-use crate::segment::Segment;
+use crate::segment::{Segment, Settled};
 use crate::tail::{Place, Tail};
 use crate::{Busy, Durability, LogFailure, LogSettings};
 use checkpoint::CheckpointState;
@@ -210,6 +210,7 @@ pub struct Log {
 pub(crate) struct NextFile {
     pub(crate) file: FileId,
     pub(crate) prepared: u64,
+    pub(crate) settled: Settled,
 }
 
 impl Log {

@@ -84,6 +84,7 @@ impl Log {
         if let Some(next) = next {
             live.file = Some(next.file);
             live.prepared = next.prepared;
+            live.settled = next.settled;
             live.step = next.prepared;
             let from = self.dir.join(PREPARED);
             let to = self.path(FileKind::Log, base);

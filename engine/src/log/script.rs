@@ -7,6 +7,8 @@ use std::path::PathBuf;
 use highwater_base::{BLOCK, FilePos};
 use highwater_io::{Buffer, ErrorKind, FileId, IoError, Op, OpenHow, Outcome, Prepared, Slice};
 
+use crate::segment::Settled;
+
 /// One thing to do. "The file" is the one that this script opened last and has not closed.
 #[derive(Clone, Debug)]
 pub(crate) enum Step {
@@ -80,6 +82,7 @@ pub(crate) struct Script {
     opened_len: Option<u64>,
     modified_ms: i64,
     prepared: u64,
+    settled: Settled,
 }
 
 /// Cut from a file at once when it is removed.
@@ -110,6 +113,11 @@ impl Script {
     /// The end of the last [`Step::Prepare`].
     pub(crate) fn prepared(&self) -> u64 {
         self.prepared
+    }
+
+    /// What [`Step::Prepare`] settled.
+    pub(crate) fn settled(&self) -> Settled {
+        self.settled
     }
 
     /// What [`Step::Stat`] saw.
@@ -232,8 +240,11 @@ impl Script {
                 self.modified_ms = modified_ms;
                 self.advance();
             }
-            (Step::Prepare { at, len, .. }, _) => {
+            (Step::Prepare { at, len, how }, _) => {
                 self.prepared = at.get() + len;
+                if *how == Prepared::Zeroed {
+                    self.settled.zeroed(at.get(), *len);
+                }
                 self.advance();
             }
             (Step::Close, _) => {

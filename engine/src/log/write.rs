@@ -1,7 +1,7 @@
 //! From the tail to the disk: few, large, block-aligned writes.
 
 use highwater_base::{BLOCK, FilePos, Mutant, Now};
-use highwater_io::{Buffer, ErrorKind, Io, IoError, Op, Outcome, Slice};
+use highwater_io::{Buffer, ErrorKind, Io, IoError, Op, Outcome, Prepared, Slice};
 
 use super::flight::{Flight, InWrite, WriteState};
 use super::{Log, State};
@@ -40,7 +40,7 @@ impl Log {
     pub(super) fn drive_writes(&mut self, now: Now, io: &mut dyn Io) {
         self.retry_writes(now, io);
         while self.writes.len() < self.settings.limits.writes_in_flight {
-            let Some(plan) = self.plan_write() else { break };
+            let Some(plan) = self.plan_write(io.is_flushing()) else { break };
             self.submit_write(plan, io);
         }
     }
@@ -52,7 +52,9 @@ impl Log {
             || matches!(self.state, State::Closing(_) | State::Cutting | State::Switching(_))
     }
 
-    fn plan_write(&mut self) -> Option<Plan> {
+    /// The next write, if one is due. While the device is `busy` with others' flushes, a write to settled blocks is left to
+    /// a flush that they share.
+    fn plan_write(&mut self, busy: bool) -> Option<Plan> {
         let limits = &self.settings.limits;
         let (index, end) = loop {
             let index = self.segment_at(self.submitted)?;
@@ -68,6 +70,7 @@ impl Log {
             // The rest of this segment's last block is padding.
             self.submitted = self.segments[index + 1].live()?.place;
         };
+        let segment_size = self.segments[index].size;
         let live = self.segments[index].live()?;
         live.file?;
         let from = self.submitted.block_floor();
@@ -93,7 +96,8 @@ impl Log {
             && !flushing
             && live.synced == self.submitted
             && live.name == Name::Durable
-            && self.synced == self.submitted;
+            && self.synced == self.submitted
+            && !(busy && live.settled.covers(segment_size));
         let plan = |to: Place, private: bool| Plan {
             segment: live.place,
             from,
@@ -225,6 +229,7 @@ impl Log {
             if durable && let Some(index) = self.segment_at(segment) {
                 let end = self.end_at(to);
                 if let Some(live) = self.segments[index].live_mut() {
+                    live.settled.synced(to.since(segment));
                     live.synced = to;
                     live.synced_end = end;
                 }
@@ -318,7 +323,7 @@ impl Log {
             };
             let Some((len, how)) = next_step(ahead, &settings.limits) else { continue };
             live.preparing = true;
-            live.asked = len;
+            live.asked = (len, how);
             let at = FilePos::new(live.prepared);
             let token = self.flights.begin(self.owner, Flight::Prepare(live.place));
             io.submit(Op::Prepare { file, at, len, how }, token);
@@ -343,8 +348,12 @@ impl Log {
         live.preparing = false;
         match result {
             Ok(_) => {
-                live.prepared += live.asked;
-                live.step = live.asked;
+                let (len, how) = live.asked;
+                if how == Prepared::Zeroed {
+                    live.settled.zeroed(live.prepared, len);
+                }
+                live.prepared += len;
+                live.step = len;
                 self.space_returned(now);
             }
             Err(error) if is_passing(&error) => {

@@ -1,10 +1,11 @@
 //! The part of a segment that exists only while it is written to.
 
 use highwater_base::{FilePos, LeaderEpoch, Offset, WallMs};
-use highwater_io::FileId;
+use highwater_io::{FileId, Prepared};
 
 use crate::index::IndexBuilder;
 use crate::seal::SealBuilder;
+use crate::segment::Settled;
 use crate::tail::Place;
 
 /// What a segment and its indexes need to know of a batch.
@@ -44,14 +45,16 @@ pub(crate) struct Live {
     pub(crate) name: Name,
     /// The file's length: bytes of space that may be written without extending it. At least what is written.
     pub(crate) prepared: u64,
+    /// Which of its blocks need no more than a flush of the device.
+    pub(crate) settled: Settled,
     /// Length of the last step of preparation, 0 before the first.
     pub(crate) step: u64,
     /// Bytes that were there when it was opened: no space is prepared before more come.
     pub(crate) opened_size: u64,
     /// A preparation is in flight.
     pub(crate) preparing: bool,
-    /// Its length.
-    pub(crate) asked: u64,
+    /// Its length and kind.
+    pub(crate) asked: (u64, Prepared),
     /// Everything before is durable in the file. Never falls.
     pub(crate) synced: Place,
     /// The end offset of the batches that lie wholly before `synced`.
@@ -84,10 +87,11 @@ impl Live {
             file: None,
             name: Name::Absent,
             prepared: 0,
+            settled: Settled::default(),
             step: 0,
             opened_size: 0,
             preparing: false,
-            asked: 0,
+            asked: (0, Prepared::Allocated),
             synced: place,
             synced_end: base,
             syncing: None,

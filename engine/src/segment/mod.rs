@@ -3,10 +3,12 @@
 mod live;
 mod prepared;
 mod scan;
+mod settled;
 
 pub(crate) use live::{BatchFacts, Live, Name};
 pub(crate) use prepared::{Ahead, first_step, next_step};
 pub(crate) use scan::{facts_of, judge};
+pub(crate) use settled::Settled;
 
 use crate::index::{AbortedTxn, OffsetIndex, TimeIndex};
 

@@ -56,7 +56,7 @@ impl Slow {
 
 impl Io for Slow {
     fn submit(&mut self, op: Op, token: Token) {
-        let sync = matches!(op, Op::Sync { .. } | Op::Write { durable: true, .. });
+        let sync = matches!(op, Op::Sync { .. } | Op::Flush { .. } | Op::Write { durable: true, .. });
         let write = sync || matches!(op, Op::Write { .. });
         match self.mode {
             Mode::HoldSyncs if sync => self.held.push((op, token)),

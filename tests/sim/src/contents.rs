@@ -10,7 +10,9 @@ const BLOCK_LEN: usize = BLOCK as usize;
 /// A block that has space on the device.
 #[derive(Clone)]
 enum Block {
-    /// Allocated, or written with zeros only.
+    /// Reserved: reads as zeros, and the first write into it changes metadata.
+    Reserved,
+    /// Written with zeros only.
     Zero,
     /// Written. Shared with every snapshot that has not changed it since.
     Data(Arc<[u8; BLOCK_LEN]>),
@@ -52,7 +54,7 @@ impl Contents {
             let target = &mut out[done..done + n];
             match self.blocks.get(&(pos / BLOCK)) {
                 Some(Block::Data(bytes)) => target.copy_from_slice(&bytes[within..within + n]),
-                Some(Block::Zero) | None => target.fill(0),
+                Some(Block::Zero | Block::Reserved) | None => target.fill(0),
             }
             done += n;
         }
@@ -73,7 +75,7 @@ impl Contents {
             let within = (pos % BLOCK) as usize;
             let n = (BLOCK_LEN - within).min(bytes.len() - done);
             let block = self.blocks.entry(pos / BLOCK).or_insert(Block::Zero);
-            if let Block::Zero = block {
+            if let Block::Zero | Block::Reserved = block {
                 *block = Block::Data(Arc::new([0; BLOCK_LEN]));
             }
             let Block::Data(data) = block else { unreachable!("made above") };
@@ -86,9 +88,15 @@ impl Contents {
     pub(crate) fn allocate(&mut self, at: u64, len: u64) {
         if len > 0 {
             for block in at / BLOCK..(at + len).div_ceil(BLOCK) {
-                self.blocks.entry(block).or_insert(Block::Zero);
+                self.blocks.entry(block).or_insert(Block::Reserved);
             }
         }
+    }
+
+    /// Whether every block of a range was written, within the length.
+    pub(crate) fn is_settled(&self, at: u64, len: u64) -> bool {
+        let written = |block| matches!(self.blocks.get(&block), Some(Block::Zero | Block::Data(_)));
+        at + len <= self.len && (at / BLOCK..(at + len).div_ceil(BLOCK)).all(written)
     }
 
     /// Makes the bytes of a range zero.
@@ -99,7 +107,7 @@ impl Contents {
             let within = (pos % BLOCK) as usize;
             let n = (BLOCK - pos % BLOCK).min(at + len - pos);
             let block = self.blocks.entry(pos / BLOCK).or_insert(Block::Zero);
-            if n == BLOCK {
+            if n == BLOCK || matches!(block, Block::Reserved) {
                 *block = Block::Zero;
             } else if let Block::Data(data) = block {
                 Arc::make_mut(data)[within..within + n as usize].fill(0);

@@ -207,6 +207,23 @@ impl SimDisk {
         Arc::make_mut(self.files.get_mut(&node).expect("an open file exists")).sync(upto, data_only);
     }
 
+    /// A flush of the device, for the settled blocks of this file.
+    pub(crate) fn flush(&mut self, node: NodeId, upto: u64) {
+        self.synced += 1;
+        Arc::make_mut(self.files.get_mut(&node).expect("an open file exists")).flush(upto);
+    }
+
+    /// A flush that failed: every file has lost something of what was not synced. Says which.
+    pub(crate) fn failed_flush(&mut self, upto: u64, prng: &mut highwater_base::Prng) -> Vec<NodeId> {
+        self.synced += 1;
+        let dirty = |(node, file): (&NodeId, &Arc<File>)| (!file.pending().is_empty()).then_some(*node);
+        let dirty: Vec<NodeId> = self.files.iter().filter_map(dirty).collect();
+        for node in &dirty {
+            Arc::make_mut(self.files.get_mut(node).expect("listed above")).failed_sync(upto, prng);
+        }
+        dirty
+    }
+
     pub(crate) fn failed_sync(&mut self, node: NodeId, upto: u64, prng: &mut highwater_base::Prng) {
         self.synced += 1;
         Arc::make_mut(self.files.get_mut(&node).expect("an open file exists")).failed_sync(upto, prng);

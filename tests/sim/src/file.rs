@@ -129,6 +129,27 @@ impl File {
         self.settle(upto, &mut |_, _| true);
     }
 
+    /// A flush of the device: sectors in blocks that are written and durable already become durable. Lengths do not, nor
+    /// does what lies in space that was only reserved or is new: those need metadata. Bytes that stay behind may be
+    /// overwritten later, so everything after them stays too.
+    pub(crate) fn flush(&mut self, upto: u64) {
+        let durable = &self.durable;
+        let held = |change: &Change| {
+            change.seq > upto
+                || match &change.what {
+                    What::Sectors { first, bytes } => {
+                        !change.sure && !durable.is_settled(first * SECTOR, bytes.len() as u64)
+                    }
+                    What::Extend(_) | What::SetLen(_) => !change.sure,
+                }
+        };
+        let split = self.pending.iter().position(held).unwrap_or(self.pending.len());
+        for change in self.pending.drain(..split) {
+            apply(&mut self.durable, &change, &mut |_, _| true);
+        }
+        self.fold_sure();
+    }
+
     /// A failed sync: of what was written since the last good one some sectors reached the device and the others
     /// never will, because the kernel has marked them clean.
     pub(crate) fn failed_sync(&mut self, upto: u64, prng: &mut Prng) {
@@ -225,6 +246,31 @@ mod tests {
         f.write(2, 512, &[2; 512], false);
         f.sync(1, true);
         assert_eq!(lost(&f), [1; 512]);
+    }
+
+    #[test]
+    fn a_flush_keeps_what_lies_in_settled_blocks_and_nothing_else() {
+        let mut f = File::default();
+        f.prepare(1, 0, 4096, Prepared::Zeroed);
+        f.write(2, 0, &[2; 512], false);
+        f.flush(2);
+        assert_eq!(lost(&f)[..512], [2; 512]);
+        f.write(3, 512, &[3; 512], false);
+        f.flush(2);
+        assert_eq!(lost(&f)[512..1024], [0; 512], "written after the flush began");
+        let mut reserved = File::default();
+        reserved.prepare(1, 0, 4096, Prepared::Allocated);
+        reserved.write(2, 0, &[2; 512], false);
+        reserved.flush(2);
+        assert_eq!(lost(&reserved)[..512], [0; 512], "space that was only reserved");
+        reserved.sync(2, true);
+        reserved.write(3, 0, &[3; 512], false);
+        reserved.flush(3);
+        assert_eq!(lost(&reserved)[..512], [3; 512], "the same block, settled by the sync");
+        let mut new = File::default();
+        new.write(1, 0, &[1; 512], false);
+        new.flush(1);
+        assert_eq!(lost(&new).len(), 0, "a length is metadata");
     }
 
     #[test]

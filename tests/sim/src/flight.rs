@@ -39,22 +39,54 @@ pub(crate) struct Flight {
 
 /// What is to be done.
 pub(crate) enum Task {
-    Change { file: Option<FileId>, direct: bool, effect: Effect, subject: String },
-    Read { file: FileId, at: u64, buffer: Buffer },
-    Sync { file: FileId, covers: u64, data_only: bool },
-    Close { file: FileId },
-    Stat { path: PathBuf },
-    StatMany { paths: Vec<PathBuf> },
-    Space { path: PathBuf },
-    ReadDir { path: PathBuf },
-    SyncDir { path: PathBuf, covers: u64 },
+    Change {
+        file: Option<FileId>,
+        direct: bool,
+        effect: Effect,
+        subject: String,
+    },
+    Read {
+        file: FileId,
+        at: u64,
+        buffer: Buffer,
+    },
+    Sync {
+        file: FileId,
+        covers: u64,
+        data_only: bool,
+    },
+    /// A flush of the device, on behalf of this file.
+    Flush {
+        file: FileId,
+        covers: u64,
+    },
+    Close {
+        file: FileId,
+    },
+    Stat {
+        path: PathBuf,
+    },
+    StatMany {
+        paths: Vec<PathBuf>,
+    },
+    Space {
+        path: PathBuf,
+    },
+    ReadDir {
+        path: PathBuf,
+    },
+    SyncDir {
+        path: PathBuf,
+        covers: u64,
+    },
 }
 
 impl Task {
     fn file(&self) -> Option<FileId> {
         match self {
             Task::Change { file, .. } => *file,
-            Task::Read { file, .. } | Task::Sync { file, .. } | Task::Close { file } => Some(*file),
+            Task::Read { file, .. } | Task::Sync { file, .. } | Task::Flush { file, .. } => Some(*file),
+            Task::Close { file } => Some(*file),
             Task::Stat { .. }
             | Task::StatMany { .. }
             | Task::Space { .. }
@@ -116,6 +148,10 @@ impl SimIo {
             Op::Sync { file, data_only, .. } => {
                 self.handle(file, "sync")?;
                 Task::Sync { file, covers, data_only }
+            }
+            Op::Flush { file } => {
+                self.handle(file, "sync")?;
+                Task::Flush { file, covers }
             }
             Op::Prepare { file, at, len, how } => {
                 let handle = self.writable(file, "prepare")?;
@@ -210,6 +246,7 @@ impl SimIo {
                 Ok(Outcome::Read { buffer })
             }
             Task::Sync { file, covers, data_only } => self.sync(file, covers, data_only, fault),
+            Task::Flush { file, covers } => self.flush(file, covers, fault),
             Task::Close { file } => {
                 let handle = self.handles.remove(&file).expect("closed once");
                 if !self.handles.values().any(|other| other.node == handle.node) {
@@ -344,6 +381,28 @@ impl SimIo {
             Some(FaultKind::Lying) => Ok(Outcome::Done),
             _ => {
                 self.disk.borrow_mut().sync(node, covers, data_only);
+                Ok(Outcome::Done)
+            }
+        }
+    }
+
+    /// Of the file only what lies in settled blocks: a flush writes no metadata. One that fails may have lost what any file
+    /// had not synced.
+    fn flush(&mut self, file: FileId, covers: u64, fault: Option<FaultKind>) -> Result<Outcome, IoError> {
+        let node = self.handles[&file].node;
+        match fault {
+            Some(FaultKind::Error(errno)) => {
+                let error = IoError::from_errno(errno, "sync", &self.handles[&file].path);
+                let dirty = self.disk.borrow_mut().failed_flush(covers, &mut self.prng);
+                let hit = |handle: &Handle| dirty.contains(&handle.node) || handle.node == node;
+                for handle in self.handles.values_mut().filter(|handle| hit(handle)) {
+                    handle.latch.get_or_insert_with(|| error.clone());
+                }
+                Err(error)
+            }
+            Some(FaultKind::Lying) => Ok(Outcome::Done),
+            _ => {
+                self.disk.borrow_mut().flush(node, covers);
                 Ok(Outcome::Done)
             }
         }

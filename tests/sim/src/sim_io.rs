@@ -201,7 +201,7 @@ impl SimIo {
 
     fn failing_sync(&self, op: &Op) -> Option<FaultKind> {
         let left = self.failing_syncs.get();
-        let syncs = matches!(op, Op::Sync { .. } | Op::Write { durable: true, .. });
+        let syncs = matches!(op, Op::Sync { .. } | Op::Flush { .. } | Op::Write { durable: true, .. });
         (syncs && left > 0).then(|| {
             self.failing_syncs.set(left - 1);
             FaultKind::Error(EIO)

@@ -14,6 +14,7 @@ pub(crate) fn name(op: &Op) -> &'static str {
         Op::Read { .. } => "read",
         Op::Write { .. } => "write",
         Op::Sync { .. } => "sync",
+        Op::Flush { .. } => "flush",
         Op::Prepare { .. } => "prepare",
         Op::Truncate { .. } => "truncate",
         Op::Stat { .. } | Op::StatMany { .. } => "stat",
@@ -47,7 +48,7 @@ pub(crate) fn submission(trace: &mut TraceHash, op: &Op, token: Token) {
             path(trace, at);
             trace.word(u64::from(*direct));
         }
-        Op::Close { file } => trace.word(u64::from(file.0)),
+        Op::Close { file } | Op::Flush { file } => trace.word(u64::from(file.0)),
         Op::Read { file, at, buffer } => {
             trace.word(u64::from(file.0));
             trace.word(at.get());

@@ -26,6 +26,7 @@ fn syncs_complete(d: &mut Driver) {
             let wrote = d.run(Op::Write { file, at: FilePos::ZERO, data: aligned(3), durable });
             assert!(matches!(wrote, Ok(Outcome::Wrote { len }) if len == BLOCK as usize), "{wrote:?}");
             d.done(Op::Sync { file, data_only, urgent: !data_only });
+            d.done(Op::Flush { file });
         }
         assert_eq!(d.read(file, 0, 1)[0], 3);
     }
@@ -41,6 +42,7 @@ fn all_operations(file: FileId) -> Vec<Op> {
         Op::Write { file, at: FilePos::ZERO, data: aligned(1), durable: true },
         Op::Sync { file, data_only: true, urgent: true },
         Op::Sync { file, data_only: false, urgent: false },
+        Op::Flush { file },
         Op::Prepare { file, at: FilePos::ZERO, len: BLOCK, how: Prepared::Allocated },
         Op::Truncate { file, len: 0 },
     ]
@@ -62,6 +64,12 @@ fn failed_sync_latches(d: &mut Driver) {
         fail();
         let failed =
             d.run(Op::Sync { file, data_only: true, urgent: true }).expect_err("the sync was to fail");
+        assert_eq!(failed.kind, ErrorKind::Device);
+        assert_latched(d, file);
+        let (file, _) = d.open(&format!("b-{direct}"), OpenHow::CreateNew, direct);
+        let Some(fail) = &mut d.subject.fail_next_sync else { return };
+        fail();
+        let failed = d.run(Op::Flush { file }).expect_err("the flush was to fail");
         assert_eq!(failed.kind, ErrorKind::Device);
         assert_latched(d, file);
     }

@@ -167,7 +167,7 @@ impl MemoryIo {
                 debug_assert!(result.as_ref().err().is_none_or(durable_write_latches));
                 result
             }
-            Op::Sync { file, .. } => self.synced(file, Outcome::Done),
+            Op::Sync { file, .. } | Op::Flush { file } => self.synced(file, Outcome::Done),
             Op::Prepare { file, at, len, how } => {
                 let open = self.writable(file, "prepare")?;
                 if open.direct {

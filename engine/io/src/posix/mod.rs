@@ -6,6 +6,7 @@ use std::collections::VecDeque;
 use std::os::fd::AsRawFd;
 use std::time::Duration;
 
+use crate::device::Devices;
 use crate::event::Event;
 use crate::files::Files;
 use crate::op::{Completion, Op, Outcome, Token};
@@ -50,6 +51,12 @@ impl PosixIo {
         })
     }
 
+    /// Learns of failed flushes from those who share these devices.
+    pub(crate) fn with_devices(mut self, devices: Devices) -> PosixIo {
+        self.files.devices = devices;
+        self
+    }
+
     /// Makes this instance's syncs fail on demand.
     pub fn sync_fault(&self) -> SyncFault {
         self.files.fault.clone()
@@ -83,19 +90,22 @@ impl PosixIo {
             }),
             Op::Write { file, at, data, durable: false } => {
                 self.files.writable(file, "write").and_then(|open| {
-                    open.check_write(at.get(), &data);
+                    open.begin_write(at.get(), &data);
                     open.write_now(at.get(), &data).map(|len| Outcome::Wrote { len })
                 })
             }
             Op::Write { file, at, data, durable: true } => self
                 .files
                 .writable(file, "write")
-                .map(|open| open.check_write(at.get(), &data))
+                .map(|open| open.begin_write(at.get(), &data))
                 .and_then(|()| self.files.syncable(file))
                 .and_then(|open| open.write_durably_now(at.get(), &data))
                 .map(|len| Outcome::Wrote { len }),
             Op::Sync { file, data_only, .. } => {
                 self.files.syncable(file).and_then(|open| open.sync_now(data_only)).map(|()| Outcome::Done)
+            }
+            Op::Flush { file } => {
+                self.files.syncable(file).and_then(|open| open.sync_now(true)).map(|()| Outcome::Done)
             }
             Op::Close { file } => match self.files.remove(file) {
                 Some(_) => Ok(Outcome::Done),

@@ -49,7 +49,15 @@ pub(super) enum InRing {
         file: FileId,
         target: Target,
         data_only: bool,
+        /// How many writes of the file were begun before.
+        writes: u64,
         then: AfterSync,
+    },
+    /// A data sync of one file, for its flush of the device.
+    Flush {
+        /// Which of the ring's devices.
+        device: usize,
+        target: Target,
     },
     Accept {
         token: Token,
@@ -168,6 +176,9 @@ impl InRing {
             InRing::Sync { target, data_only, .. } => {
                 let flags = if *data_only { types::FsyncFlags::DATASYNC } else { types::FsyncFlags::empty() };
                 to!(*target, |fd| opcode::Fsync::new(fd).flags(flags).build())
+            }
+            InRing::Flush { target, .. } => {
+                to!(*target, |fd| opcode::Fsync::new(fd).flags(types::FsyncFlags::DATASYNC).build())
             }
             InRing::Accept { fd, address, .. } => {
                 let (at, len) = (address.as_mut_ptr(), address.len_mut());

@@ -14,7 +14,7 @@ use crate::slow_lane::Answered;
 use crate::{ErrorKind, IoError};
 
 /// How the ring knows an open file.
-fn target(file: FileId, open: &OpenFile) -> Target {
+pub(super) fn target(file: FileId, open: &OpenFile) -> Target {
     if open.fixed {
         Target::Fixed(Slots::<OpenFile>::index(file.0))
     } else {
@@ -53,7 +53,7 @@ impl UringIo {
             }),
             Op::Write { file, at, data, durable } => {
                 let checked =
-                    self.files.writable(file, "write").map(|open| open.check_write(at.get(), &data));
+                    self.files.writable(file, "write").map(|open| open.begin_write(at.get(), &data));
                 let open = match checked {
                     Ok(()) if durable => self.files.syncable(file),
                     Ok(()) => self.files.writable(file, "write"),
@@ -63,6 +63,10 @@ impl UringIo {
                     let (target, at) = (target(file, open), at.get());
                     if open.direct {
                         open.in_flight += 1;
+                        match durable {
+                            true => self.durable_writes += 1,
+                            false => self.flushes.write_begins(&mut open.flushing),
+                        }
                         let or_return = !durable && !open.always_waits;
                         return Ok(Started::InRing(InRing::Write {
                             token,
@@ -79,15 +83,22 @@ impl UringIo {
                         return Ok(Started::Done(Outcome::Wrote { len }));
                     }
                     open.in_flight += 1;
-                    let then = AfterSync::Wrote(len);
-                    Ok(Started::InRing(InRing::Sync { token, file, target, data_only: true, then }))
+                    let (writes, then) = (open.writes(), AfterSync::Wrote(len));
+                    Ok(Started::InRing(InRing::Sync { token, file, target, data_only: true, writes, then }))
                 })
             }
             Op::Sync { file, data_only, .. } => self.files.syncable(file).map(|open| {
                 open.in_flight += 1;
-                let (target, then) = (target(file, open), AfterSync::Synced);
-                Started::InRing(InRing::Sync { token, file, target, data_only, then })
+                let (target, writes, then) = (target(file, open), open.writes(), AfterSync::Synced);
+                Started::InRing(InRing::Sync { token, file, target, data_only, writes, then })
             }),
+            Op::Flush { file } => match self.queue_flush(token, file) {
+                Ok(true) => return Ok(()),
+                Ok(false) => {
+                    return self.submit_file_op(Op::Sync { file, data_only: true, urgent: true }, token);
+                }
+                Err(failed) => Err(failed),
+            },
             Op::Close { file } => match self.files.any(file) {
                 Some(open) if open.closing.is_none() => {
                     open.closing = Some(token);
@@ -116,6 +127,8 @@ impl UringIo {
                 let open = self.files.any(file).expect("a file stays open while it is written");
                 let (handle, name) = (Arc::clone(&open.handle), Arc::clone(&open.name));
                 self.lane.submit(token, Some(file), Slow::Write { handle, name, at, data });
+                // Nobody knows how long that takes.
+                self.plain_write_ends(file);
             }
             other => self.ring.start_blocking(other),
         }
@@ -150,6 +163,10 @@ impl UringIo {
                 self.end(token, file, outcome);
             }
             InRing::Write { token, file, data, durable, .. } => {
+                match durable {
+                    true => self.durable_writes -= 1,
+                    false => self.plain_write_ends(file),
+                }
                 let result = if result == 0 && !data.is_empty() { -libc::ENOSPC } else { result };
                 let wrote = self.file_result(file, "write", result);
                 if let Err(failed) = &wrote
@@ -160,16 +177,18 @@ impl UringIo {
                 }
                 self.end(token, file, wrote.map(|len| Outcome::Wrote { len }));
             }
-            InRing::Sync { token, file, then, .. } => {
+            InRing::Sync { token, file, writes, then, .. } => {
                 let synced = self.file_result(file, "sync", result);
                 if let Err(failed) = &synced {
                     self.latch(file, failed);
                 }
+                let proven = |open: &mut OpenFile| open.end_sync(writes);
+                let synced = synced.and_then(|_| self.files.any(file).map_or(Ok(()), proven));
                 let outcome = match then {
                     AfterSync::Synced => Outcome::Done,
                     AfterSync::Wrote(len) => Outcome::Wrote { len },
                 };
-                self.end(token, file, synced.map(|_| outcome));
+                self.end(token, file, synced.map(|()| outcome));
             }
             other => unreachable!("not an operation on a file: {other:?}"),
         }
@@ -189,7 +208,9 @@ impl UringIo {
                 if let Err(failed) = &outcome {
                     self.files.note_slow(file, failed);
                 }
-                self.end(token, file, outcome);
+                // It may have been a sync: what it proves is what the device says.
+                let proven = self.files.any(file).map_or(Ok(()), OpenFile::check);
+                self.end(token, file, outcome.and_then(|outcome| proven.map(|()| outcome)));
             }
         }
     }
@@ -220,7 +241,7 @@ impl UringIo {
     }
 
     /// Ends an operation that was in flight on `file`.
-    fn end(&mut self, token: Token, file: FileId, result: Result<Outcome, IoError>) {
+    pub(super) fn end(&mut self, token: Token, file: FileId, result: Result<Outcome, IoError>) {
         self.complete(token, result);
         if let Some(open) = self.files.any(file) {
             open.in_flight -= 1;

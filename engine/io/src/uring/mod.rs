@@ -8,11 +8,13 @@
 //! | writes to buffered files | `pwrite` at once | ext4 hands them to workers: half the rate, 1.5 times the CPU |
 //! | durable writes to direct files | the ring, `RWF_DSYNC` | no worker; those in flight together share the device's flushes, on 16 files three times the rate of write and sync |
 //! | syncs that somebody waits for | the ring's one worker | they block; there is no other way |
+//! | flushes | the ring's one worker, one at a time for each device | those asked for meanwhile share the next |
 //! | plain direct writes that would have to wait for the file's lock | the slow lane | a ring would start a worker |
 //! | names, lengths, preparation, other syncs, the last close | the slow lane, one thread | a ring would hand each to a worker of its own |
 
 mod entry;
 mod file_ops;
+mod flush;
 mod net;
 mod ring;
 
@@ -23,6 +25,7 @@ use std::time::Duration;
 
 use self::entry::InRing;
 use self::ring::{Completed, Ring};
+use crate::device::Devices;
 use crate::event::Event;
 use crate::files::Files;
 use crate::op::{Completion, Op, Token};
@@ -46,10 +49,13 @@ pub struct UringIo {
     lane: SlowLane,
     ring: Ring,
     files: Files,
+    flushes: flush::Flushes,
     net: net::Net,
     pool: Pool,
     done: VecDeque<Completion>,
     in_flight: usize,
+    /// Durable writes that the ring has.
+    durable_writes: usize,
     event: Event,
     /// The ring is reading the event.
     listening: bool,
@@ -68,15 +74,23 @@ impl UringIo {
             lane: SlowLane::new(event.waker()),
             ring: Ring::new(entries)?,
             files: Files::default(),
+            flushes: flush::Flushes::default(),
             net: net::Net::default(),
             pool: Pool::default(),
             done: VecDeque::new(),
             in_flight: 0,
+            durable_writes: 0,
             event,
             listening: false,
             woken: false,
             stays: PhantomData,
         })
+    }
+
+    /// Learns of failed flushes from those who share these devices, and tells them of its own.
+    pub(crate) fn with_devices(mut self, devices: Devices) -> UringIo {
+        self.files.devices = devices;
+        self
     }
 
     /// Makes this instance's syncs fail on demand.
@@ -92,6 +106,7 @@ impl UringIo {
                 InRing::Read { .. } | InRing::Write { .. } | InRing::Sync { .. } => {
                     self.file_op_done(op, result);
                 }
+                InRing::Flush { device, .. } => self.flush_done(device, result),
                 InRing::Accept { token, listener, address, .. } => {
                     self.net.accepted((token, listener, key), address, result, ring, to);
                 }
@@ -136,6 +151,7 @@ impl Io for UringIo {
     }
 
     fn reap(&mut self, out: &mut Vec<Completion>) {
+        self.start_flushes();
         self.ring.submit();
         self.collect();
         self.hand_out(out);
@@ -153,6 +169,10 @@ impl Io for UringIo {
         self.in_flight
     }
 
+    fn is_flushing(&self) -> bool {
+        self.durable_writes > 0 || self.flushes.any()
+    }
+
     fn name(&self) -> &'static str {
         "io_uring"
     }
@@ -161,6 +181,7 @@ impl Io for UringIo {
 impl Park for UringIo {
     fn park(&mut self, timeout: Option<Duration>, out: &mut Vec<Completion>) {
         self.collect();
+        self.start_flushes();
         if self.done.is_empty() && !self.woken {
             if !self.listening {
                 let fd = self.event.reader.as_raw_fd();

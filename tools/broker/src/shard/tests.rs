@@ -46,7 +46,7 @@ impl Io for FailingIo {
             | Op::RemoveDir { path }
             | Op::SyncDir { path }
             | Op::Rename { from: path, .. } => Some(path.clone()),
-            Op::Read { file, .. } | Op::Write { file, .. } | Op::Sync { file, .. } => {
+            Op::Read { file, .. } | Op::Write { file, .. } | Op::Sync { file, .. } | Op::Flush { file } => {
                 self.files.get(file).cloned()
             }
             Op::Prepare { file, .. } | Op::Truncate { file, .. } => self.files.get(file).cloned(),
