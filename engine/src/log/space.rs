@@ -75,6 +75,11 @@ impl Log {
         io.submit(Op::Space { path: above.unwrap_or(Path::new(".")).to_path_buf() }, token);
     }
 
+    /// Whether something waits for space on the log's device: a write, or what a stop leaves behind.
+    pub fn lacks_space(&self) -> bool {
+        self.no_space.is_some()
+    }
+
     fn asks_again(&self) -> bool {
         self.room.low.is_some() || self.room.end != self.tail.end()
     }

@@ -6,6 +6,7 @@ use highwater_base::{Mono, Now};
 use highwater_io::Io;
 
 use super::BrokerShard;
+use crate::log::Level;
 use crate::message::Report;
 
 /// How far a stop has come.
@@ -19,15 +20,16 @@ pub(super) enum Stopping {
     Disconnecting,
     /// Waits for the other shards: their last requests may need this one's partitions.
     Drained,
-    /// The logs are being closed, until then.
-    Closing { until: Mono },
+    /// The logs are being closed, until then; once `space` has come, those that only lack space are not waited for.
+    Closing { space: Mono, until: Mono, tried: bool },
 }
 
 impl Stopping {
     /// When to go on although nothing happened.
     pub(super) fn deadline(self) -> Option<Mono> {
         match self {
-            Stopping::Answering { until } | Stopping::Closing { until } => Some(until),
+            Stopping::Answering { until } => Some(until),
+            Stopping::Closing { space, until, tried } => Some(if tried { until } else { space }),
             Stopping::No | Stopping::Disconnecting | Stopping::Drained => None,
         }
     }
@@ -36,8 +38,11 @@ impl Stopping {
 /// Requests in flight have this long to be answered; a long poll of a consumer is cut.
 const LAST_ANSWERS: Duration = Duration::from_secs(1);
 
-/// Logs have this long to close; one that cannot (a full disk) is recovered at the next start.
+/// Logs have this long to close; one that cannot is recovered at the next start.
 const LAST_WRITES: Duration = Duration::from_secs(20);
+
+/// A full disk is tried so long: what was acknowledged is on it, and space does not come by waiting.
+const LAST_TRIES: Duration = Duration::from_secs(1);
 
 impl BrokerShard {
     /// Begins to stop.
@@ -52,7 +57,11 @@ impl BrokerShard {
     /// Every shard is drained: nobody needs the logs.
     pub(super) fn close_logs(&mut self, now: Now) {
         self.partitions.close(now);
-        self.stopping = Stopping::Closing { until: now.mono.plus(LAST_WRITES) };
+        self.stopping = Stopping::Closing {
+            space: now.mono.plus(LAST_TRIES),
+            until: now.mono.plus(LAST_WRITES),
+            tried: false,
+        };
     }
 
     /// Takes the next step of a stop, if it can be taken. Says whether the shard is done.
@@ -78,9 +87,22 @@ impl BrokerShard {
                 }
                 false
             }
-            Stopping::Closing { until } => {
+            Stopping::Closing { space, until, .. } => {
                 if !self.partitions.is_closed() && now.mono < until {
-                    return false;
+                    let full = self.partitions.full_directories();
+                    if now.mono < space || full.is_empty() {
+                        // Each turn looks again; the deadline is for when there is none before.
+                        self.stopping = Stopping::Closing { space, until, tried: now.mono >= space };
+                        return false;
+                    }
+                    for dir in full {
+                        let line = format_args!(
+                            "{} is full: its partitions could not be closed; what was acknowledged is there, and the \
+                             next start looks for it; free some space before",
+                            self.dirs[dir].path.display()
+                        );
+                        self.log.line(now, Level::Error, line);
+                    }
                 }
                 let (offsets, clean) = (self.partitions.offsets(), self.partitions.closed_cleanly());
                 let logs = self.partitions.stopped();

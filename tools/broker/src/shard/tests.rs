@@ -18,11 +18,14 @@ use crate::storage::CheckpointFiles;
 
 const ME: BrokerId = BrokerId::new(1);
 const EIO: i32 = 5;
+const ENOSPC: i32 = 28;
 
 /// Memory, in which everything at or below some paths fails.
 struct FailingIo {
     disk: MemoryIo,
     broken: Vec<PathBuf>,
+    /// Nothing more can be written.
+    full: bool,
     files: BTreeMap<FileId, PathBuf>,
     opening: BTreeMap<Token, PathBuf>,
     failed: Vec<Completion>,
@@ -54,6 +57,10 @@ impl Io for FailingIo {
         };
         if let Some(path) = path.filter(|path| self.is_broken(path)) {
             let error = IoError::from_errno(EIO, "use", path.display().to_string());
+            return self.failed.push(Completion { token, result: Err(error) });
+        }
+        if self.full && matches!(op, Op::Write { .. } | Op::Prepare { .. }) {
+            let error = IoError::from_errno(ENOSPC, "write", "a full disk".to_owned());
             return self.failed.push(Completion { token, result: Err(error) });
         }
         if let Op::Open { path, .. } = &op {
@@ -117,6 +124,7 @@ impl Rig {
         let mut io = FailingIo {
             disk: MemoryIo::new(),
             broken: Vec::new(),
+            full: false,
             files: BTreeMap::new(),
             opening: BTreeMap::new(),
             failed: Vec::new(),
@@ -356,4 +364,28 @@ fn a_removal_that_fails_holds_up_no_answer_and_its_files_get_into_no_other_log()
     assert_eq!(rig.produce(2), Err(OFFLINE), "the old log has the name still");
     rig.create("u", 3);
     assert_eq!(rig.produce(3), Ok(()));
+}
+
+#[test]
+fn a_stop_does_not_wait_for_space_on_a_full_disk_and_says_what_keeps_it_from_being_clean() {
+    let mut rig = Rig::new(&["/a", "/b"]);
+    rig.create("t", 1);
+    assert_eq!(rig.produce(1), Ok(()));
+    rig.io.full = true;
+    assert_eq!(rig.produce(1), Err(ErrorCode::KafkaStorageError));
+    let began = rig.now.mono;
+    rig.turn(vec![Message::CloseLogs]);
+    let stopped = (0..10_000).find_map(|_| {
+        rig.turn(Vec::new());
+        rig.reports.try_iter().find_map(|(_, report)| match report {
+            Report::Stopped { clean, .. } => Some(clean),
+            _ => None,
+        })
+    });
+    assert_eq!(stopped, Some(false), "it stops, and not cleanly");
+    let took = rig.now.mono.since(began);
+    assert!(took < Duration::from_secs(2), "{took:?}");
+    let said: Vec<_> =
+        rig.shard.log.lines.iter().filter(|line| line.contains("/a is full: its partitions")).collect();
+    assert_eq!(said.len(), 1, "{:?}", rig.shard.log.lines);
 }

@@ -361,6 +361,23 @@ impl Partitions {
         self.closing && self.online_keys().all(|key| self.node.get(*key).is_none_or(closed))
     }
 
+    /// The directories whose lack of space is all that keeps the logs from being closed; none if something else does.
+    pub(super) fn full_directories(&self) -> BTreeSet<usize> {
+        let mut full = BTreeSet::new();
+        for key in self.online_keys() {
+            match self.node.get(*key) {
+                Some(open) if !open.is_closed() && open.failure().is_none() => {
+                    if !open.log().lacks_space() {
+                        return BTreeSet::new();
+                    }
+                    full.extend(self.places.get(key).map(|place| place.dir));
+                }
+                _ => {}
+            }
+        }
+        full
+    }
+
     /// Whether every log was closed as it should.
     pub(super) fn closed_cleanly(&self) -> bool {
         self.online_keys().all(|key| self.node.get(*key).is_some_and(Partition::is_closed))
