@@ -169,6 +169,8 @@ impl Log {
         let live = active.live_mut().expect("the last segment is live");
         live.prepared = size.next_multiple_of(BLOCK);
         live.opened_size = size;
+        // Of the copy's blocks nothing is known: what is written to them is made durable with their file's metadata.
+        live.settled = crate::segment::Settled::default();
         live.indexed_on_disk = [
             live.index.offset_bytes().len(),
             live.index.time_bytes().len(),
