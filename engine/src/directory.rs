@@ -109,9 +109,14 @@ impl DataDirectory {
         self.manifest.log(&partition.to_string())
     }
 
-    /// Forgets the manifest: the logs are open.
-    pub fn forget_manifest(&mut self) {
+    /// Gives back the memory for what was found of its logs: they are open, and nothing more is asked about them.
+    pub fn forget_logs(&mut self) {
         self.manifest = Manifest::default();
+        (self.partitions, self.others) = (Vec::new(), Vec::new());
+        self.log_starts = OffsetCheckpoint::default();
+        self.recovery_points = OffsetCheckpoint::default();
+        self.high_watermarks = OffsetCheckpoint::default();
+        self.cleaner_offsets = OffsetCheckpoint::default();
     }
 
     /// What an operator should know of the directory: why its manifest was ignored, if it was.

@@ -56,7 +56,7 @@ impl Directories {
                 let listed = directory.listed(partition);
                 found.entry(name.clone()).or_insert(PlannedLog { name, dir, hint, settings, listed });
             }
-            held.directory.forget_manifest();
+            held.directory.forget_logs();
         }
         let mut found: Vec<PlannedLog> = found.into_values().collect();
         found.sort_by(|a, b| a.name.cmp(&b.name));

@@ -107,7 +107,7 @@ impl Engine {
             let Some(found) = opened.wait() else { return Err(engine.opening_failed()) };
             for Found { name, owner, report } in found {
                 let handle = engine.handle(&name, index, owner);
-                engine.recovered.insert(name.clone(), report);
+                engine.recovered.extend(report.map(|report| (name.clone(), report)));
                 engine.names.get_mut().insert(name, handle);
             }
         }
@@ -159,7 +159,8 @@ impl Engine {
         Ok(handle)
     }
 
-    /// What opening each log found and did, by name; nothing of logs that were made since.
+    /// What opening each log found and did, by name; nothing of logs that were made since, or were opened by the manifest
+    /// of a clean stop, of which nothing is read.
     pub fn recovered(&self) -> &BTreeMap<String, RecoveryReport> {
         &self.recovered
     }

@@ -40,7 +40,8 @@ pub(super) struct PlannedLog {
 pub(super) struct Found {
     pub(super) name: String,
     pub(super) owner: u32,
-    pub(super) report: RecoveryReport,
+    /// None if it was not read.
+    pub(super) report: Option<RecoveryReport>,
 }
 
 /// A log's end at a clean stop, for the checkpoint files.
@@ -174,17 +175,22 @@ impl EngineShard {
             stopping: None,
             abandoned: false,
         };
-        let mut found = Vec::new();
+        let (mut found, mut shared) = (Vec::with_capacity(plan.logs.len()), None);
+        shard.logs.reserve_exact(plan.logs.len());
         for planned in plan.logs {
             let owner = shard.next_owner();
             let PlannedLog { dir, settings, hint, listed, .. } = &planned;
             let listed = listed.as_ref();
             let asleep =
                 listed.and_then(|listed| Log::open_listed(now, dir, owner, *settings, *hint, listed));
-            let (log, report) = match asleep {
-                Some(opened) => opened,
-                None => Log::open(io, now, dir, owner, *settings, *hint)?,
+            let (mut log, report) = match asleep {
+                Some((log, _)) => (log, None),
+                None => {
+                    let (log, report) = Log::open(io, now, dir, owner, *settings, *hint)?;
+                    (log, Some(report))
+                }
             };
+            log.share_settings(&mut shared);
             shard.logs.push(Some(Served::opened(planned.name.clone(), log, shard.listener.clone())));
             shard.stirred.push(owner);
             found.push(Found { name: planned.name, owner, report });

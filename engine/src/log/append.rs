@@ -46,7 +46,7 @@ impl Log {
     }
 
     fn ready_to_append(&mut self) -> Result<(), AppendError> {
-        if let Some(failure) = &self.failure {
+        if let Some(failure) = self.failure() {
             return Err(AppendError::Failed(failure.clone()));
         }
         if let Some(busy) = self.busy() {

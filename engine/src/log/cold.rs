@@ -273,7 +273,7 @@ impl Log {
 
     /// Every waiting read ends with this log's failure; resting readers go.
     pub(super) fn fail_readers(&mut self) {
-        let error = match (&self.failure, self.busy()) {
+        let error = match (self.failure(), self.busy()) {
             (Some(failure), _) => ReadError::Failed(failure.clone()),
             (None, busy) => ReadError::Busy(busy.unwrap_or(crate::Busy::Deleting)),
         };

@@ -105,7 +105,7 @@ impl Log {
     pub(super) fn fail(&mut self, doing: &'static str, error: IoError) {
         if self.failure.is_none() {
             let failure = LogFailure { dir: self.dir.clone(), doing, error };
-            self.failure = Some(failure.clone());
+            self.failure = Some(Box::new(failure.clone()));
             self.state = State::Failed;
             self.events.push_back(LogEvent::Failed(failure));
             self.compaction.forget();

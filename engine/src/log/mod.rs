@@ -43,6 +43,7 @@ pub use scrub::ScrubFacts;
 
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use highwater_base::{LeaderEpoch, Mono, Mutant, Now, Offset, ProducerId, Uuid};
 use highwater_io::FileId;
@@ -125,9 +126,9 @@ pub(crate) enum State {
 pub struct Log {
     dir: PathBuf,
     owner: u32,
-    settings: LogSettings,
+    settings: Arc<LogSettings>,
     state: State,
-    failure: Option<LogFailure>,
+    failure: Option<Box<LogFailure>>,
     topic_id: Option<Uuid>,
     /// Something happened since the last step.
     due: bool,
@@ -234,7 +235,7 @@ impl Log {
         Log {
             dir: dir.to_path_buf(),
             owner,
-            settings,
+            settings: Arc::new(settings),
             state: State::Creating,
             failure: None,
             topic_id,
@@ -335,8 +336,16 @@ impl Log {
         }
         let (limits, direct) = (self.settings.limits, self.settings.direct);
         self.unsynced_allowance = self.submitted.block_ceil().get() - self.synced.block_floor().get();
-        self.settings = LogSettings { limits, direct, ..settings };
+        self.settings = Arc::new(LogSettings { limits, direct, ..settings });
         self.due = true;
+    }
+
+    /// Takes the settings that another log left here, if they are the same, or leaves its own: many logs, one copy.
+    pub(crate) fn share_settings(&mut self, shared: &mut Option<Arc<LogSettings>>) {
+        match shared {
+            Some(same) if **same == *self.settings => self.settings = Arc::clone(same),
+            other => *other = Some(Arc::clone(&self.settings)),
+        }
     }
 
     /// The log's directory.
@@ -450,7 +459,7 @@ impl Log {
 
     /// Why the log has failed for good, if it has.
     pub fn failure(&self) -> Option<&LogFailure> {
-        self.failure.as_ref()
+        self.failure.as_deref()
     }
 
     /// The segment that holds `place`, as an index.

@@ -71,7 +71,7 @@ impl Log {
     }
 
     pub(super) fn ready_to_read(&self) -> Result<(), ReadError> {
-        if let Some(failure) = &self.failure {
+        if let Some(failure) = self.failure() {
             return Err(ReadError::Failed(failure.clone()));
         }
         match (self.state, self.busy()) {

@@ -56,7 +56,7 @@ pub(crate) struct Scrub {
     /// Ranges of a segment whose batches are to be looked at; whether something in them is known to differ.
     suspects: Vec<(Offset, Range<u64>, bool)>,
     /// A batch that began before this slice, and when the segment's file was last changed then.
-    unfinished: Option<(WallMs, Unfinished)>,
+    unfinished: Option<Box<(WallMs, Unfinished)>>,
     facts: ScrubFacts,
 }
 
@@ -208,8 +208,9 @@ impl Log {
         });
         match seal {
             Some(seal) => {
-                let before = self.scrub.unfinished.clone().filter(|(modified, _)| *modified == seal.modified);
-                let looked = look(&seal, from..to, data, before.map(|(_, batch)| batch));
+                let before =
+                    self.scrub.unfinished.as_deref().filter(|(modified, _)| *modified == seal.modified);
+                let looked = look(&seal, from..to, data, before.map(|(_, batch)| batch.clone()));
                 let ranges = looked.differing;
                 if !ranges.is_empty() && !std::mem::replace(&mut self.scrub.again, true) {
                     // Perhaps it was only read wrongly.
@@ -217,7 +218,7 @@ impl Log {
                     return;
                 }
                 self.scrub.facts.rotten += u64::from(!ranges.is_empty());
-                self.scrub.unfinished = looked.unfinished.map(|batch| (seal.modified, batch));
+                self.scrub.unfinished = looked.unfinished.map(|batch| Box::new((seal.modified, batch)));
                 self.scrub.suspects.extend(looked.open.into_iter().map(|range| (segment, range, false)));
                 self.scrub.suspects.extend(ranges.into_iter().map(|range| (segment, range, true)));
             }

@@ -302,7 +302,7 @@ impl Log {
         for index in 0..self.segments.len() {
             // Live segments are the last few.
             let index = self.segments.len() - 1 - index;
-            let settings = self.settings;
+            let settings = *self.settings;
             let lacking = self.no_space.is_some() || self.room.low().is_some();
             let segment = &mut self.segments[index];
             let staged = segment.size;
