@@ -1,12 +1,12 @@
 //! One log on the calling thread: appends, steps and waits as a shard would, with nothing in between.
 
 use std::path::Path;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
 use highwater_base::{LeaderEpoch, Now, Offset};
 use highwater_engine::batch::BatchBuilder;
-use highwater_engine::{AppendError, Log, LogEvent, LogSettings, Origin};
+use highwater_engine::{AppendError, Log, LogEvent, LogSettings, OpenHint, Origin, Read, RecoveryReport};
 use highwater_io::{Completion, IoChoice, Park, production};
 use highwater_runtime::Clock;
 
@@ -39,6 +39,58 @@ impl Driver {
             driver.turn(true, |event| ready |= matches!(event, LogEvent::Ready));
         }
         driver
+    }
+
+    /// An existing log, opened as after a process that died; what that took, and what was found.
+    pub fn open(dir: &Path, settings: LogSettings) -> (Driver, Duration, RecoveryReport) {
+        let (mut io, _) = production(IoChoice::Auto, settings.limits.ring_entries).expect("an Io");
+        let clock = Clock::start();
+        let (start, now) = (Instant::now(), clock.now());
+        let (log, report) =
+            Log::open(&mut *io, now, dir, 1, settings, OpenHint::default()).expect("opening the log");
+        let took = start.elapsed();
+        (Driver { io, clock, now, log, completions: Vec::new(), workers_before_sync: 0 }, took, report)
+    }
+
+    /// Reads everything from the log's start on, `max_bytes` at a time; gives the bytes read.
+    pub fn read_through(&mut self, max_bytes: usize) -> u64 {
+        let (mut next, upto, mut bytes) = (self.log.log_start(), self.log.log_end(), 0);
+        while next < upto {
+            let fetched = match self.log.read(self.now, next, upto, max_bytes).expect("read") {
+                Read::Ready(fetched) => fetched,
+                Read::Pending(wanted) => {
+                    let mut done = None;
+                    while done.is_none() {
+                        self.turn(true, |event| {
+                            if let LogEvent::ReadDone { id, result } = event
+                                && *id == wanted
+                            {
+                                done = Some(result.clone());
+                            }
+                        });
+                    }
+                    done.expect("waited for").expect("read")
+                }
+            };
+            bytes += fetched.data.iter().map(|slice| slice.len() as u64).sum::<u64>();
+            next = fetched.next;
+        }
+        bytes
+    }
+
+    /// Reads `max_bytes` at a time from the last `offsets` offsets, which must be in the tail, `count` times; gives the bytes.
+    pub fn read_hot(&mut self, offsets: i64, max_bytes: usize, count: u64) -> u64 {
+        let (upto, mut bytes) = (self.log.log_end(), 0);
+        for i in 0..count {
+            let from = upto.plus(-offsets + (i * 61) as i64 % (offsets / 2));
+            match self.log.read(self.now, from, upto, max_bytes) {
+                Ok(Read::Ready(fetched)) => {
+                    bytes += fetched.data.iter().map(|slice| slice.len() as u64).sum::<u64>();
+                }
+                other => panic!("a hot read went to the disk: {other:?}"),
+            }
+        }
+        bytes
     }
 
     /// Which I/O it runs on.

@@ -46,10 +46,21 @@ pub struct Aligned {
 }
 
 impl Aligned {
-    /// `len` bytes, aligned to 4 KiB, touched.
+    /// `len` bytes, touched: aligned to a huge page, and in one where the system has some, so that a transfer of 1 MiB is
+    /// one piece of memory to the device and not 256.
     pub fn new(len: usize) -> Aligned {
-        let mut memory = vec![0u8; len + 4096];
-        let start = memory.as_ptr().align_offset(4096);
+        const HUGE: usize = 2 << 20;
+        let mut memory: Vec<u8> = Vec::with_capacity(len.next_multiple_of(HUGE) + HUGE);
+        let start = memory.as_ptr().align_offset(HUGE);
+        // SAFETY: the range lies within the vector's memory, which nothing has touched yet; it is advice only.
+        unsafe {
+            libc::madvise(
+                memory.as_mut_ptr().add(start).cast(),
+                len.next_multiple_of(HUGE),
+                libc::MADV_HUGEPAGE,
+            );
+        }
+        memory.resize(start + len, 0);
         for (i, byte) in memory.iter_mut().enumerate() {
             *byte = (i.wrapping_mul(2_654_435_761) >> 13) as u8;
         }
@@ -205,4 +216,54 @@ pub fn shared_flush(dir: &Path, files: usize, size: usize, len: u64, time: Durat
         rounds += 1;
     }
     rounds
+}
+
+/// `O_DIRECT` reads of `size` bytes through a ring at `depth`, over the first `total` bytes of a file, each looked at by `check`.
+pub fn direct_read(path: &Path, size: usize, depth: usize, total: u64, check: Check<'_>) -> Took {
+    let file = open(path, true);
+    let buffers: Vec<Aligned> = (0..depth).map(|_| Aligned::new(size)).collect();
+    let mut ring: io_uring::IoUring =
+        io_uring::IoUring::builder().setup_single_issuer().setup_defer_taskrun().build(64).expect("a ring");
+    timed(total, || {
+        let (mut at, mut in_flight) = (0u64, 0usize);
+        let mut free: Vec<usize> = (0..depth).collect();
+        while at < total || in_flight > 0 {
+            while let (true, Some(slot)) = (at < total, free.pop()) {
+                let memory = buffers[slot].bytes().as_ptr().cast_mut();
+                let fd = io_uring::types::Fd(file.as_raw_fd());
+                let entry = io_uring::opcode::Read::new(fd, memory, size as u32)
+                    .offset(at)
+                    .build()
+                    .user_data(slot as u64);
+                // SAFETY: the entry's buffer and file outlive its completion, which this loop waits for, and nobody looks
+                // at the buffer before.
+                unsafe { ring.submission().push(&entry).expect("room in the ring") };
+                at += size as u64;
+                in_flight += 1;
+            }
+            ring.submit_and_wait(1).expect("submit");
+            for done in ring.completion() {
+                assert!(done.result() > 0, "a direct read of {size} bytes: {}", done.result());
+                let slot = done.user_data() as usize;
+                check(&buffers[slot].bytes()[..done.result() as usize]);
+                free.push(slot);
+                in_flight -= 1;
+            }
+        }
+    })
+}
+
+/// `pread` of `size` bytes at a time over and over the first `span` bytes of a file, from the page cache.
+pub fn cached_read(path: &Path, size: usize, span: u64, total: u64) -> Took {
+    let file = open(path, false);
+    let mut buffer = vec![0; size];
+    for at in (0..span).step_by(size) {
+        file.read_exact_at(&mut buffer, at).expect("pread");
+    }
+    timed(total, || {
+        for i in 0..total / size as u64 {
+            file.read_exact_at(&mut buffer, i * size as u64 % span).expect("pread");
+            std::hint::black_box(&buffer);
+        }
+    })
 }

@@ -7,6 +7,7 @@
 
 mod append;
 mod durable;
+mod fetch;
 mod many_logs;
 mod shared;
 
@@ -16,10 +17,11 @@ use highwater_engine::{Durability, LogSettings, Preallocate, RecordCheck};
 /// A part of the table: its name, and what measures its rows with so many pairs of so many bytes.
 type Part = (&'static str, fn(rounds: u64, total: u64, rows: &mut Vec<Row>));
 
-const PARTS: [Part; 4] = [
+const PARTS: [Part; 5] = [
     ("append", append::rows),
     ("durable", durable::rows),
     ("shared", shared::rows),
+    ("fetch", fetch::rows),
     ("many_logs", many_logs::rows),
 ];
 
