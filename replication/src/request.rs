@@ -71,7 +71,8 @@ pub struct ProduceDone {
     pub first: Offset,
     /// Offset of its last record, inclusive.
     pub last: Offset,
-    /// The time its records were given, with LogAppendTime; else [`WallMs::NONE`].
+    /// The time its records were given, with LogAppendTime; else [`WallMs::NONE`]. Of a duplicate, the largest timestamp of the
+    /// original.
     pub append_time: WallMs,
     /// The log start.
     pub log_start: Offset,

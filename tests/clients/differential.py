@@ -77,6 +77,10 @@ def requests():
     yield "idempotent", batch([b"next epoch"], time=TIME + 9, producer=7001, epoch=1, sequence=0)
     yield "idempotent", batch([b"fenced"], time=TIME, producer=7001, epoch=0, sequence=27)
     yield "idempotent", batch([b"bad"], time=TIME, damage=True)
+    yield "idempotent", batch([b"a marker"], time=TIME, attributes=0x20, producer=7001, epoch=1)
+    yield "idempotent", batch([b"no sequence"], time=TIME, producer=7001, epoch=1, sequence=-1)
+    yield "idempotent", batch([b"of the future"] * 3, time=TIME + (1 << 40))
+    yield "idempotent", batch([b"large" * 300_000], time=TIME)
     for topic, offsets in (("deleted", (10, 333, 5, 10_000)), ("emptied", (600, -1))):
         for i in range(300):
             yield topic, batch([b"%d" % i * 2000] * 2, time=TIME + i)
@@ -98,7 +102,8 @@ def send(c):
                 answer = f"delete to {what}: error {part['Error']} low watermark {part['LowWatermark']}"
             else:
                 part = c.ask(0, 9, None, -1, 9000, [[topic, [[0, what]]]])["Topics"][0]["Parts"][0]
-                answer = f"error {part['Error']} base {part['Base']}" + ("" if part["Error"] else f" start {part['LogStart']}")
+                answer = (f"error {part['Error']} base {part['Base']} time {part['AppendTime']} start {part['LogStart']} "
+                          f"records {[record['Batch'] for record in part['RecordErrors']]}")
             if part["Error"] not in (3, 6):
                 break
             time.sleep(0.1)

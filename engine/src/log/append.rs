@@ -119,9 +119,7 @@ impl Log {
             Ok(None) => {}
             other => {
                 check_crc(bytes, header, rules.mutant)?;
-                let known = other?.expect("nothing to append");
-                let append_time = if append_time.get() >= 0 { known.append_time } else { WallMs::NONE };
-                return Ok(Appended { append_time, ..known });
+                return Ok(other?.expect("nothing to append"));
             }
         }
         self.has_room(bytes.len())?;

@@ -47,7 +47,8 @@ pub struct Appended {
     pub last: Offset,
     /// The offset to wait for: `last + 1`.
     pub end: Offset,
-    /// The timestamp given to the records under `LogAppendTime`, else [`WallMs::NONE`].
+    /// The timestamp given to the records under `LogAppendTime`, else [`WallMs::NONE`]. Of a duplicate, the largest of the
+    /// earlier batch, whatever gave it, as with Kafka.
     pub append_time: WallMs,
     /// The batch was there already (one of its producer's last five); nothing was appended.
     pub duplicate: bool,

@@ -1,5 +1,6 @@
 //! Kafka's error codes, assigned in one place: every error of the crates below becomes a [`Refusal`] here.
 
+use highwater_base::Offset;
 use highwater_control::ControlError;
 use highwater_engine::AppendError;
 use highwater_engine::batch::BatchError;
@@ -15,17 +16,34 @@ pub(crate) struct Refusal {
     pub(crate) message: Option<String>,
     /// The offending records of a refused batch: their index in it, and why. Empty but for Produce.
     pub(crate) records: Vec<(i32, String)>,
+    /// The log start, where Kafka tells it with an error of Produce.
+    pub(crate) log_start: Option<Offset>,
 }
 
 impl Refusal {
     /// A bare code.
     pub(crate) fn code(code: ErrorCode) -> Refusal {
-        Refusal { code, message: None, records: Vec::new() }
+        Refusal { code, message: None, records: Vec::new(), log_start: None }
     }
 
     /// A code and why.
     pub(crate) fn new(code: ErrorCode, message: impl Into<String>) -> Refusal {
-        Refusal { code, message: Some(message.into()), records: Vec::new() }
+        Refusal { code, message: Some(message.into()), records: Vec::new(), log_start: None }
+    }
+
+    /// As the answer of a Produce to a log that starts here: Kafka tells the log start with what it finds wrong inside the log,
+    /// but for these few errors (its ReplicaManager's `appendRecordsToLeader`).
+    pub(crate) fn of_produce(self, log_start: Offset) -> Refusal {
+        let told = !matches!(
+            self.code,
+            ErrorCode::CorruptMessage
+                | ErrorCode::UnknownTopicOrPartition
+                | ErrorCode::NotLeaderOrFollower
+                | ErrorCode::MessageTooLarge
+                | ErrorCode::RecordListTooLarge
+                | ErrorCode::KafkaStorageError
+        );
+        Refusal { log_start: told.then_some(log_start), ..self }
     }
 
     /// A reply of another kind than the call has: a bug, told to the client rather than hidden.
@@ -52,7 +70,7 @@ impl From<PartitionError> for Refusal {
             other => (other.kafka_code(), Vec::new()),
         };
         let code = ErrorCode::from_code(code).unwrap_or(ErrorCode::UnknownServerError);
-        Refusal { code, message: Some(error.to_string()), records }
+        Refusal { code, message: Some(error.to_string()), records, log_start: None }
     }
 }
 

@@ -145,6 +145,9 @@ impl Produced {
         let entry = &mut self.response.responses[t].partition_responses[p];
         entry.error_code = refusal.code.code();
         entry.base_offset = Offset::NONE.get();
+        if let Some(log_start) = refusal.log_start.filter(|_| self.version >= 5) {
+            entry.log_start_offset = log_start.get();
+        }
         if self.version >= 8 {
             entry.error_message = refusal.message.map(text);
             let record = |(index, message): (i32, String)| {

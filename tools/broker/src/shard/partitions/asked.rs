@@ -15,6 +15,8 @@ pub(super) struct Asked {
     to: ReplyTo,
     /// It may be given up.
     waits: bool,
+    /// The partition that is appended to, of a produce.
+    produce: Option<PartitionKey>,
 }
 
 impl Partitions {
@@ -35,7 +37,8 @@ impl Partitions {
         }
         let waits = matches!(call, PartitionCall::AwaitReadable { .. } | PartitionCall::DeleteRecords { .. });
         let copied = self.copied(partition);
-        let key = self.asked.insert(Asked { to, waits });
+        let produce = matches!(call, PartitionCall::Produce { .. }).then_some(partition);
+        let key = self.asked.insert(Asked { to, waits, produce });
         let key_of = partition;
         let partition = self.node.get_mut(partition).expect("a place is that of a partition of the node");
         let outcome = match call {
@@ -70,7 +73,8 @@ impl Partitions {
         match outcome {
             Outcome::Now(result) => {
                 self.asked.remove(key);
-                self.replies.push_back((to, result.unwrap_or_else(refused)));
+                let reply = result.unwrap_or_else(|error| self.refused(error, produce));
+                self.replies.push_back((to, reply));
             }
             Outcome::Parked if waits => _ = self.waits.insert(to, key),
             Outcome::Parked => {}
@@ -102,6 +106,15 @@ impl Partitions {
         }
     }
 
+    fn refused(&self, error: PartitionError, produce: Option<PartitionKey>) -> PartitionReply {
+        let refusal = Refusal::from(error);
+        let partition = produce.and_then(|key| self.node.get(key));
+        PartitionReply::Refused(match partition {
+            Some(partition) => refusal.of_produce(partition.log().log_start()),
+            None => refusal,
+        })
+    }
+
     /// The next reply.
     pub(in crate::shard) fn poll_reply(&mut self) -> Option<(ReplyTo, PartitionReply)> {
         self.replies.pop_front()
@@ -120,7 +133,7 @@ impl Partitions {
             Ok(Reply::Offset(found)) => PartitionReply::Offset(found),
             Ok(Reply::Deleted { low_watermark }) => PartitionReply::Trimmed { low_watermark },
             Ok(other) => unreachable!("no call is answered with {other:?}"),
-            Err(error) => refused(error),
+            Err(error) => self.refused(error, asked.produce),
         };
         self.replies.push_back((asked.to, reply));
     }
@@ -131,8 +144,4 @@ fn map<T>(outcome: Outcome<T>, reply: impl FnOnce(T) -> PartitionReply) -> Outco
         Outcome::Now(result) => Outcome::Now(result.map(reply)),
         Outcome::Parked => Outcome::Parked,
     }
-}
-
-fn refused(error: PartitionError) -> PartitionReply {
-    PartitionReply::Refused(Refusal::from(error))
 }
