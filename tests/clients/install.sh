@@ -55,6 +55,28 @@ install_java() {
   quietly "javac" javac -cp "$CLIENTS/kafka/lib/*" -d "$CLIENTS/java" "$here/java/RoundTrip.java" || return 1
 }
 
+# cargo with a build directory of its own, whatever the caller's variables say.
+rskafka_cargo() { CARGO_TARGET_DIR=$CLIENTS/rskafka/target CARGO_PROFILE_DEV_DEBUG=0 cargo "$@"; }
+
+# The sources of rskafka, which carry its tests, built. The rsasl that it locks does not compile any more.
+install_rskafka() {
+  local of=$CLIENTS/rskafka
+  if [ ! -e "$of/rskafka-0.6.0/built" ]; then
+    rm -rf "$of/rskafka-0.6.0" "$of/fetched"
+    mkdir -p "$of/fetched/src"
+    printf '[package]\nname = "fetched"\nversion = "0.0.0"\nedition = "2024"\n[dependencies]\nrskafka = "=0.6.0"\n[workspace]\n' > "$of/fetched/Cargo.toml"
+    echo 'fn main() {}' > "$of/fetched/src/main.rs"
+    quietly "cargo fetch" cargo fetch --manifest-path "$of/fetched/Cargo.toml" || return 1
+    cp -r "$(cargo metadata --format-version 1 --manifest-path "$of/fetched/Cargo.toml" |
+      sed -n 's/.*"manifest_path":"\([^"]*rskafka-0\.6\.0\)\/Cargo\.toml".*/\1/p')" "$of/" || { echo "no sources of rskafka"; return 1; }
+    chmod -R u+w "$of/rskafka-0.6.0"
+    # Any toolchain will do.
+    rm -f "$of/rskafka-0.6.0/rust-toolchain.toml"
+    (cd "$of/rskafka-0.6.0" && quietly "cargo update" cargo update -p rsasl) || return 1
+  fi
+  (cd "$of/rskafka-0.6.0" && quietly "cargo test" rskafka_cargo test --lib --tests --no-run && touch built) || return 1
+}
+
 # client NAME produce|consume BOOTSTRAP TOPIC CODEC N; ended after five minutes
 client() {
   local name=$1 limit=300

@@ -145,7 +145,7 @@ impl Pass {
         let last = batch.last_offset();
         let data = match self.part(batch, true) {
             Part::Data => true,
-            Part::AbortedData | Part::NeededMarker(_) | Part::IdleMarker(_) | Part::OtherControl => false,
+            Part::AbortedData | Part::NeededMarker(_) | Part::IdleMarker | Part::OtherControl => false,
         };
         if data && !self.map_records(batch)? {
             self.full = true;
@@ -223,12 +223,7 @@ impl Pass {
                 self.aborted.extend(aborted);
                 Rewrite::Keep
             }
-            Part::IdleMarker(aborted) => {
-                let rewrite = self.rewrite_idle_marker(header, batch)?;
-                // The entry stays as long as the marker does.
-                self.aborted.extend(aborted.filter(|_| rewrite != Rewrite::Drop));
-                rewrite
-            }
+            Part::IdleMarker => self.rewrite_idle_marker(header, batch)?,
             Part::Data => match self.rewrite_data(header, batch) {
                 Err(error) if is_limit(&error) => Rewrite::Keep,
                 rewrite => rewrite?,

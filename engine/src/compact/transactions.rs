@@ -27,8 +27,9 @@ pub(super) enum Part {
     AbortedData,
     /// A marker before which data of its transaction stood; of an aborted one, its entry in the index.
     NeededMarker(Option<AbortedTxn>),
-    /// A marker of which no data is left, or one that was emptied; of an aborted one, its entry in the index.
-    IdleMarker(Option<AbortedTxn>),
+    /// A marker of which no data is left, or one that was emptied. It needs no entry in the index: there is nothing to hide, and
+    /// an index that is made anew from the segment has none either.
+    IdleMarker,
     /// A control batch that is no transaction's.
     OtherControl,
 }
@@ -68,15 +69,15 @@ impl CleanedTransactions {
     pub(super) fn control(&mut self, marker: Option<&ProducerBatch>, empty: bool, last: Offset) -> Part {
         self.reach(last);
         let Some((batch, marker)) = marker.and_then(|batch| Some((batch, batch.marker?))) else {
-            return if empty { Part::IdleMarker(None) } else { Part::OtherControl };
+            return if empty { Part::IdleMarker } else { Part::OtherControl };
         };
         if marker.committed {
             let met = self.committed.remove(&batch.producer_id);
-            return if met { Part::NeededMarker(None) } else { Part::IdleMarker(None) };
+            return if met { Part::NeededMarker(None) } else { Part::IdleMarker };
         }
         match self.aborted.remove(&batch.producer_id) {
             Some((aborted, true)) => Part::NeededMarker(Some(aborted)),
-            other => Part::IdleMarker(other.map(|(aborted, _)| aborted)),
+            _ => Part::IdleMarker,
         }
     }
 
@@ -141,10 +142,9 @@ mod tests {
             Part::NeededMarker(Some(aborted(3, 6)))
         );
         let mut next = CleanedTransactions::new([aborted(3, 6)].into_iter());
-        assert_eq!(next.control(Some(&marker(2, true)), false, at(2)), Part::IdleMarker(None));
-        let idle = next.control(Some(&marker(6, false)), false, at(6));
-        assert_eq!(idle, Part::IdleMarker(Some(aborted(3, 6))));
-        assert_eq!(next.control(None, true, at(7)), Part::IdleMarker(None));
+        assert_eq!(next.control(Some(&marker(2, true)), false, at(2)), Part::IdleMarker);
+        assert_eq!(next.control(Some(&marker(6, false)), false, at(6)), Part::IdleMarker);
+        assert_eq!(next.control(None, true, at(7)), Part::IdleMarker);
         assert_eq!(next.control(None, false, at(8)), Part::OtherControl);
     }
 

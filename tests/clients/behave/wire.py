@@ -23,6 +23,7 @@ APIS = {
         "Throttle:i32@3- Brokers[Id:i32 Host:s Port:i32 Rack:ns@1-] Cluster:ns@2- Controller:i32@1- Topics[Error:i16 "
         "Name:s@-11 Name:ns@12- Id:uuid@10- Internal:bool@1- Parts[Error:i16 Index:i32 Leader:i32 LeaderEpoch:i32@7- "
         "Replicas[i32] Isr[i32] Offline[i32]@5-] Ops:i32@8-] ClusterOps:i32@8-10 Error:i16@13-"),
+    10: (3, "Key:s Type:i8@1-", "Throttle:i32@1- Error:i16 Message:ns@1- Node:i32 Host:s Port:i32"),
     18: (3, "Software:s@3- Version:s@3-", "Error:i16 Keys[Key:i16 Min:i16 Max:i16] Throttle:i32@1-"),
     19: (5, "Topics[Name:s Count:i32 Factor:i16 Assigned[Index:i32 Brokers[i32]] Configs[Name:s Value:ns]] Timeout:i32 Check:bool",
          "Throttle:i32 Topics[Name:s Id:uuid@7- Error:i16 Message:ns Count:i32@5- Factor:i16@5- Configs[Name:s Value:ns "
@@ -34,6 +35,8 @@ APIS = {
     22: (2, "Txn:ns Timeout:i32 Producer:i64@3- Epoch:i16@3-", "Throttle:i32 Error:i16 Producer:i64 Epoch:i16"),
     23: (4, "Replica:i32@3- Topics[Name:s Parts[Index:i32 Current:i32 Epoch:i32]]",
          "Throttle:i32 Topics[Name:s Parts[Error:i16 Index:i32 Epoch:i32 End:i64]]"),
+    24: (3, "Txn:s Producer:i64 Epoch:i16 Topics[Name:s Parts[i32]]", "Throttle:i32 Topics[Name:s Parts[Index:i32 Error:i16]]"),
+    26: (3, "Txn:s Producer:i64 Epoch:i16 Commit:bool", "Throttle:i32 Error:i16"),
     32: (4, "Resources[Type:i8 Name:s Keys[s]] Synonyms:bool Docs:bool@3-",
          "Throttle:i32 Results[Error:i16 Message:ns Type:i8 Name:s Configs[Name:s Value:ns ReadOnly:bool Source:i8 Sensitive:bool "
          "Synonyms[Name:s Value:ns Source:i8] ConfigType:i8@3- Docs:ns@3-]]"),
