@@ -81,8 +81,9 @@ fn a_log_moves_while_it_is_written_to_and_back_again() {
     assert!(a.iter().all(|name| name.ends_with("-delete")), "{a:?}");
     let engine = Engine::open(config(at)).expect("it opens again");
     check(&engine, count);
-    let report = &engine.recovered()["orders"];
-    assert!(report.findings.is_empty() && report.cut_bytes == 0, "{report:?}");
+    // Opened by the manifest it has no report: there was nothing to recover.
+    let report = engine.recovered().get("orders");
+    assert!(report.is_none_or(|report| report.is_clean() && report.cut_bytes == 0), "{report:?}");
     engine.close().expect("a clean stop");
     assert_eq!(
         names(at),
