@@ -409,7 +409,7 @@ impl Rig {
         bases.filter_map(|path| path.file_stem()?.to_str()?.parse().ok()).max().unwrap_or(0)
     }
 
-    /// Begins to move the log to the other of [`DIRECTORIES`](crate::moved::DIRECTORIES), which must be there.
+    /// Begins to move the log to the other of [`DIRECTORIES`], which must be there.
     pub fn begin_move(&mut self) {
         let to = DIRECTORIES.into_iter().find(|to| self.log.dir().parent() != Some(Path::new(to)));
         self.log.move_to(Path::new(to.expect("one of the two")), Uuid::ZERO, u64::MAX);
