@@ -72,6 +72,8 @@ install_rskafka() {
     chmod -R u+w "$of/rskafka-0.6.0"
     # Any toolchain will do.
     rm -f "$of/rskafka-0.6.0/rust-toolchain.toml"
+    # It is no member of the project's workspace, in whose directory it may lie.
+    grep -q '^\[workspace\]' "$of/rskafka-0.6.0/Cargo.toml" || printf '\n[workspace]\n' >> "$of/rskafka-0.6.0/Cargo.toml"
     (cd "$of/rskafka-0.6.0" && quietly "cargo update" cargo update -p rsasl) || return 1
   fi
   (cd "$of/rskafka-0.6.0" && quietly "cargo test" rskafka_cargo test --lib --tests --no-run && touch built) || return 1
