@@ -114,6 +114,46 @@ pub fn growing(path: &Path, size: usize, total: u64) -> Took {
     })
 }
 
+fn ring() -> io_uring::IoUring {
+    io_uring::IoUring::builder().setup_single_issuer().setup_defer_taskrun().build(64).expect("a ring")
+}
+
+/// Keeps `depth` operations of `size` bytes in flight until `total` bytes are through: `entry` makes the one of a slot at a
+/// position, `done` takes what it moved.
+///
+/// # Safety
+///
+/// What the entries point to has to outlive this call, which returns once all have completed.
+unsafe fn keep_busy(
+    ring: &mut io_uring::IoUring,
+    size: usize,
+    depth: usize,
+    total: u64,
+    entry: impl Fn(usize, u64) -> io_uring::squeue::Entry,
+    done: impl Fn(usize, usize),
+) {
+    let (mut at, mut in_flight) = (0u64, 0usize);
+    let mut free: Vec<usize> = (0..depth).collect();
+    while at < total || in_flight > 0 {
+        while let (true, Some(slot)) = (at < total, free.pop()) {
+            // SAFETY: promised by the caller.
+            unsafe {
+                ring.submission().push(&entry(slot, at).user_data(slot as u64)).expect("room in the ring")
+            };
+            at += size as u64;
+            in_flight += 1;
+        }
+        ring.submit_and_wait(1).expect("submit");
+        for completed in ring.completion() {
+            assert!(completed.result() > 0, "a direct transfer of {size} bytes: {}", completed.result());
+            let slot = completed.user_data() as usize;
+            done(slot, completed.result() as usize);
+            free.push(slot);
+            in_flight -= 1;
+        }
+    }
+}
+
 /// Looks at a write's bytes before they go out.
 pub type Check<'a> = &'a dyn Fn(&[u8]);
 
@@ -122,8 +162,7 @@ pub type Check<'a> = &'a dyn Fn(&[u8]);
 pub fn direct(path: &Path, size: usize, depth: usize, total: u64, check: Option<Check<'_>>) -> Took {
     let file = open(path, true);
     let buffers: Vec<Aligned> = (0..depth).map(|_| Aligned::new(size)).collect();
-    let mut ring: io_uring::IoUring =
-        io_uring::IoUring::builder().setup_single_issuer().setup_defer_taskrun().build(64).expect("a ring");
+    let mut ring = ring();
     let vectors: Vec<libc::iovec> = buffers
         .iter()
         .map(|b| libc::iovec { iov_base: b.bytes().as_ptr() as *mut _, iov_len: size })
@@ -132,34 +171,25 @@ pub fn direct(path: &Path, size: usize, depth: usize, total: u64, check: Option<
     unsafe { ring.submitter().register_buffers(&vectors).expect("registering buffers") };
     ring.submitter().register_files(&[file.as_raw_fd()]).expect("registering the file");
     timed(total, || {
-        let (mut at, mut in_flight) = (0u64, 0usize);
-        let mut free: Vec<usize> = (0..depth).collect();
-        while at < total || in_flight > 0 {
-            while let (true, Some(slot)) = (at < total, free.pop()) {
-                if let Some(check) = check {
-                    check(buffers[slot].bytes());
-                }
-                let entry = io_uring::opcode::WriteFixed::new(
-                    io_uring::types::Fixed(0),
-                    buffers[slot].bytes().as_ptr(),
-                    size as u32,
-                    slot as u16,
-                )
-                .offset(at)
-                .build()
-                .user_data(slot as u64);
-                // SAFETY: the entry's buffer and file outlive its completion, which this loop waits for.
-                unsafe { ring.submission().push(&entry).expect("room in the ring") };
-                at += size as u64;
-                in_flight += 1;
+        let write = |slot: usize, at| {
+            if let Some(check) = check {
+                check(buffers[slot].bytes());
             }
-            ring.submit_and_wait(1).expect("submit");
-            for done in ring.completion() {
-                assert_eq!(done.result(), size as i32, "a direct write of {size} bytes");
-                free.push(done.user_data() as usize);
-                in_flight -= 1;
-            }
-        }
+            let memory = buffers[slot].bytes().as_ptr();
+            let write = io_uring::opcode::WriteFixed::new(
+                io_uring::types::Fixed(0),
+                memory,
+                size as u32,
+                slot as u16,
+            );
+            write.offset(at).build()
+        };
+        // SAFETY: buffers and file outlive this call, which waits for all completions.
+        unsafe {
+            keep_busy(&mut ring, size, depth, total, write, |_, wrote| {
+                assert_eq!(wrote, size, "a direct write")
+            })
+        };
         file.sync_data().expect("fdatasync");
     })
 }
@@ -192,8 +222,7 @@ pub fn shared_flush(dir: &Path, files: usize, size: usize, len: u64, time: Durat
     };
     let files: Vec<File> = (0..files).map(open_one).collect();
     let data = Aligned::new(size);
-    let mut ring: io_uring::IoUring =
-        io_uring::IoUring::builder().setup_single_issuer().setup_defer_taskrun().build(64).expect("a ring");
+    let mut ring = ring();
     let (start, mut rounds) = (Instant::now(), 0);
     while start.elapsed() < time {
         let at = rounds * size as u64 % (len / size as u64 * size as u64);
@@ -222,34 +251,17 @@ pub fn shared_flush(dir: &Path, files: usize, size: usize, len: u64, time: Durat
 pub fn direct_read(path: &Path, size: usize, depth: usize, total: u64, check: Check<'_>) -> Took {
     let file = open(path, true);
     let buffers: Vec<Aligned> = (0..depth).map(|_| Aligned::new(size)).collect();
-    let mut ring: io_uring::IoUring =
-        io_uring::IoUring::builder().setup_single_issuer().setup_defer_taskrun().build(64).expect("a ring");
+    let mut ring = ring();
     timed(total, || {
-        let (mut at, mut in_flight) = (0u64, 0usize);
-        let mut free: Vec<usize> = (0..depth).collect();
-        while at < total || in_flight > 0 {
-            while let (true, Some(slot)) = (at < total, free.pop()) {
-                let memory = buffers[slot].bytes().as_ptr().cast_mut();
-                let fd = io_uring::types::Fd(file.as_raw_fd());
-                let entry = io_uring::opcode::Read::new(fd, memory, size as u32)
-                    .offset(at)
-                    .build()
-                    .user_data(slot as u64);
-                // SAFETY: the entry's buffer and file outlive its completion, which this loop waits for, and nobody looks
-                // at the buffer before.
-                unsafe { ring.submission().push(&entry).expect("room in the ring") };
-                at += size as u64;
-                in_flight += 1;
-            }
-            ring.submit_and_wait(1).expect("submit");
-            for done in ring.completion() {
-                assert!(done.result() > 0, "a direct read of {size} bytes: {}", done.result());
-                let slot = done.user_data() as usize;
-                check(&buffers[slot].bytes()[..done.result() as usize]);
-                free.push(slot);
-                in_flight -= 1;
-            }
-        }
+        let read = |slot: usize, at| {
+            let memory = buffers[slot].bytes().as_ptr().cast_mut();
+            let fd = io_uring::types::Fd(file.as_raw_fd());
+            io_uring::opcode::Read::new(fd, memory, size as u32).offset(at).build()
+        };
+        // SAFETY: buffers and file outlive this call, which waits for all completions; nobody looks at a buffer before its own.
+        unsafe {
+            keep_busy(&mut ring, size, depth, total, read, |slot, len| check(&buffers[slot].bytes()[..len]))
+        };
     })
 }
 

@@ -123,8 +123,8 @@ impl Broker {
         }
         let mut prng = Prng::new(seed(&mut *io, clock));
         let given_node = settings.node_id_is_given().then(|| settings.node_id());
-        let mut storage =
-            Storage::claim(&mut *io, &settings.data_dirs(), given_node, settings.node_id(), &mut prng)?;
+        let dirs: Vec<PathBuf> = settings.data_dirs().into_iter().map(absolute).collect();
+        let mut storage = Storage::claim(&mut *io, &dirs, given_node, settings.node_id(), &mut prng)?;
         for note in &storage.notes {
             log.line(clock.now(), Level::Warn, note);
         }
@@ -464,6 +464,12 @@ impl Shards {
 
 fn unexpected(report: Report) -> StartError {
     StartError::Shard(format!("a shard reported out of turn: {report:?}"))
+}
+
+/// The directory by its full name, as clients are told of it and name it (Kafka does so too). Without a current directory
+/// it stays as it is, and using it says why.
+fn absolute(dir: PathBuf) -> PathBuf {
+    std::path::absolute(&dir).unwrap_or(dir)
 }
 
 /// A seed that no other start has: the system's, or else the time.

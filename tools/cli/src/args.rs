@@ -44,8 +44,8 @@ Examples:
   highwater serve --config-file server.properties
 
 Settings have Kafka's own names, units and defaults. Flags win over --config, which wins over --config-file.
-One setting is Highwater's: durability = each (default: an acknowledged record is on stable storage),
-interval (bounded loss) or os (Kafka's way).")]
+Highwater's own are durability = each (default: an acknowledged record is on stable storage), interval (bounded loss)
+or os (Kafka's way), and those that begin with highwater.")]
 pub(crate) struct ServeArgs {
     /// A directory to keep data in; give it again for several [default: ./highwater-data]
     #[arg(long, value_name = "DIR")]

@@ -58,7 +58,10 @@ fn settings(args: &ServeArgs) -> Result<Settings, String> {
         for dir in &args.data {
             let text = dir.to_str().filter(|text| !text.contains(','));
             dirs.push(
-                text.ok_or_else(|| format!("--data {}: expected UTF-8 without a comma", dir.display()))?,
+                text.ok_or_else(|| {
+                    let dir = dir.display();
+                    format!("--data {dir}: expected one directory, in UTF-8 without a comma; give --data again for each more")
+                })?,
             );
         }
         flag("log.dirs", dirs.join(","));

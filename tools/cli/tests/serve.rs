@@ -45,12 +45,19 @@ fn text(bytes: &[u8]) -> String {
 struct Broker {
     child: Child,
     at: String,
+    /// The line that it prints when it is ready.
+    ready: String,
 }
 
 impl Broker {
     /// Starts one and waits for its line.
     fn start(data: &Path, args: &[&str]) -> Broker {
+        Broker::start_in(Path::new("."), data, args)
+    }
+
+    fn start_in(at: &Path, data: &Path, args: &[&str]) -> Broker {
         let mut child = highwater(&["serve", "--listen", "127.0.0.1:0", "--config", "highwater.shards=2"])
+            .current_dir(at)
             .arg("--data")
             .arg(data)
             .args(args)
@@ -62,7 +69,7 @@ impl Broker {
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
         let at = line.strip_prefix("highwater: ready on ").and_then(|rest| rest.split(',').next());
         let at = at.unwrap_or_else(|| panic!("no ready line: {line:?}; {}", errors(&mut child))).to_owned();
-        Broker { child, at }
+        Broker { child, at, ready: line }
     }
 
     fn topics(&self, args: &[&str]) -> Output {
@@ -146,6 +153,17 @@ fn a_topic_is_altered_and_deleted_and_its_name_is_free_again() {
         assert!(broker.topics(&["create", "t"]).status.success());
     }
     assert_eq!(broker.topics(&["delete", "never"]).status.code(), Some(1));
+}
+
+#[test]
+fn a_directory_s_name_does_not_depend_on_where_the_broker_was_started() {
+    let scratch = Scratch::new("absolute");
+    let broker = Broker::start_in(&scratch.0, Path::new("data"), &[]);
+    let expected = format!("data in {}\n", scratch.data().display());
+    assert!(broker.ready.ends_with(&expected), "{}", broker.ready);
+    let two = run(&["serve", "--data", "a,b"]);
+    assert_eq!(two.status.code(), Some(2));
+    assert!(text(&two.stderr).contains("give --data again for each more"), "{}", text(&two.stderr));
 }
 
 #[test]
