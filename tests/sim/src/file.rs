@@ -133,21 +133,22 @@ impl File {
     /// does what lies in space that was only reserved or is new: those need metadata. Bytes that stay behind may be
     /// overwritten later, so everything after them stays too.
     pub(crate) fn flush(&mut self, upto: u64) {
-        let durable = &self.durable;
-        let held = |change: &Change| {
-            change.seq > upto
-                || match &change.what {
-                    What::Sectors { first, bytes } => {
-                        !change.sure && !durable.is_settled(first * SECTOR, bytes.len() as u64)
-                    }
-                    What::Extend(_) | What::SetLen(_) => !change.sure,
-                }
-        };
-        let split = self.pending.iter().position(held).unwrap_or(self.pending.len());
-        for change in self.pending.drain(..split) {
+        let mut pending = std::mem::take(&mut self.pending).into_iter().peekable();
+        // One by one: what is settled may have become so by the change before.
+        while let Some(change) = pending.next_if(|change| !self.outlives_flush(change, upto)) {
             apply(&mut self.durable, &change, &mut |_, _| true);
         }
+        self.pending = pending.collect();
         self.fold_sure();
+    }
+
+    /// Whether a flush of the device leaves this change pending, the first one of the file.
+    fn outlives_flush(&self, change: &Change, upto: u64) -> bool {
+        let held = match &change.what {
+            What::Sectors { first, bytes } => !self.durable.is_settled(first * SECTOR, bytes.len() as u64),
+            What::Extend(_) | What::SetLen(_) => true,
+        };
+        change.seq > upto || (held && !change.sure)
     }
 
     /// A failed sync: of what was written since the last good one some sectors reached the device and the others
@@ -267,6 +268,13 @@ mod tests {
         reserved.write(3, 0, &[3; 512], false);
         reserved.flush(3);
         assert_eq!(lost(&reserved)[..512], [3; 512], "the same block, settled by the sync");
+        let mut grown = File::default();
+        grown.prepare(1, 0, 4096, Prepared::Zeroed);
+        grown.write(2, 0, &[2; 512], false);
+        grown.prepare(3, 4096, 4096, Prepared::Zeroed);
+        grown.write(4, 4096, &[4; 512], false);
+        grown.flush(4);
+        assert_eq!(lost(&grown)[4096..4608], [4; 512], "settled while an earlier write was pending");
         let mut new = File::default();
         new.write(1, 0, &[1; 512], false);
         new.flush(1);
