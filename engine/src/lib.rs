@@ -59,7 +59,7 @@ pub use engine::{
 pub use error::{AppendError, Busy, LogFailure, OpenError, ReadError};
 pub use log::{
     AbortedTransaction, Appended, Fetched, Isolation, Log, LogEvent, Lookup, MoveFacts, OpenHint, Origin,
-    Read, ReadId, ScrubFacts, TimestampOffset,
+    Read, ReadId, RecycleSpace, ScrubFacts, TimestampOffset,
 };
 pub use manifest::{ListedLog, Manifest, StoppedLog};
 pub use recovery::{Checkpoint, Finding, RecoveryReport, Verdict};

@@ -344,6 +344,17 @@ impl Rig {
         self.append_as(Origin::Coordinator { leader_epoch: self.epoch }, batch)
     }
 
+    /// Appends batches as a follower does, which have their offsets and epochs already. The model hears of them.
+    pub fn copy(&mut self, batches: &[u8]) -> Result<Appended, AppendError> {
+        let origin = Origin::Replica { leader_epoch: LeaderEpoch::new(i32::MAX) };
+        let appended = self.log.append(self.io.clock().now(), batches, origin)?;
+        let mut shared = self.shared.borrow_mut();
+        for frame in crate::model::frames(batches).expect("whole batches") {
+            shared.model.append(frame.first, frame.end, frame.bytes.into());
+        }
+        Ok(appended)
+    }
+
     fn append_as(&mut self, origin: Origin, batch: &[u8]) -> Result<Appended, AppendError> {
         let appended = self.log.append(self.io.clock().now(), batch, origin)?;
         if !appended.duplicate {

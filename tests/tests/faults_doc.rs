@@ -37,7 +37,8 @@ fn every_fault_and_scenario_of_one_node_has_its_row() {
     let faults = (1..=20).filter(|n| ![15, 17].contains(n)).map(|n| format!("F{n:02}"));
     let clocks = (1..=2).map(|n| format!("C{n:02}"));
     let scenarios = (53..=95).map(|n| format!("R{n}"));
-    let expected: Vec<String> = faults.chain(clocks).chain(scenarios).collect();
+    let own = (1..=2).map(|n| format!("D{n:02}"));
+    let expected: Vec<String> = faults.chain(clocks).chain(scenarios).chain(own).collect();
     let found: Vec<String> = rows().into_iter().map(|row| row.number).collect();
     assert_eq!(found, expected);
 }

@@ -95,6 +95,12 @@ mutants! {
     MarkerNeedsNewerEpoch = "marker_needs_newer_epoch",
     /// A manifest is believed whatever became of the files that it lists.
     ManifestTrusted = "manifest_trusted",
+    /// A deleted segment becomes the next one as it is, its old bytes in it (D01).
+    RecycledUnwiped = "recycled_unwiped",
+    /// The zeros over its old bytes are not durable before it gets its name (D01).
+    RecycledUnsynced = "recycled_unsynced",
+    /// It is wiped while somebody still reads what it held (D02).
+    RecycledWhileRead = "recycled_while_read",
     /// A batch of an older producer epoch is taken (R87, KAFKA-6119).
     OldEpochAccepted = "old_epoch_accepted",
     /// A compacted segment larger than those that it replaces ends the pass (R54, KAFKA-5316).

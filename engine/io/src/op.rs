@@ -138,7 +138,8 @@ pub enum Op {
         /// Which.
         file: FileId,
     },
-    /// Prepare `len` bytes at `at` beyond everything written; the file is at least `at + len` long afterwards
+    /// Prepare `len` bytes at `at`, beyond everything written or, with [`Prepared::Zeroed`], over it; the file is at least
+    /// `at + len` long afterwards
     /// and the bytes read as zeros. Synced (length and blocks) on completion: [`Outcome::Done`].
     Prepare {
         /// Which.
@@ -321,6 +322,8 @@ pub enum Outcome {
         modified_ms: i64,
         /// Which device it is on, to tell file systems apart.
         device: u64,
+        /// How many names it has: more than one (hard links), and what is written to it shows under the others too.
+        links: u64,
     },
     /// Several paths' facts.
     Stats {

@@ -191,7 +191,7 @@ fn open(path: &Path, how: OpenHow, direct: bool) -> Result<Opened, IoError> {
 fn stat(path: &Path) -> io::Result<Outcome> {
     let facts = fs::metadata(path)?;
     let (kind, modified_ms) = (kind(facts.file_type()), modified_ms(&facts));
-    Ok(Outcome::Stat { kind, len: facts.len(), modified_ms, device: facts.dev() })
+    Ok(Outcome::Stat { kind, len: facts.len(), modified_ms, device: facts.dev(), links: facts.nlink() })
 }
 
 fn facts(path: &Path) -> Option<FileFacts> {

@@ -67,6 +67,8 @@ pub struct LogMetrics {
     pub scrub_rounds: u64,
     /// Slices in which it found rot, or which could not be read.
     pub rotten_slices: u64,
+    /// Segments that began in a file that had been another segment (`docs/decisions/0010`).
+    pub segments_recycled: u64,
     /// Appends that wait for the disk now.
     pub waiting_appends: usize,
     /// Readers that wait at the tail now.
@@ -84,6 +86,7 @@ impl LogMetrics {
         self.scrubbed_bytes += other.scrubbed_bytes;
         self.scrub_rounds += other.scrub_rounds;
         self.rotten_slices += other.rotten_slices;
+        self.segments_recycled += other.segments_recycled;
         self.waiting_appends += other.waiting_appends;
         self.waiting_readers += other.waiting_readers;
     }

@@ -74,7 +74,10 @@ impl Engine {
         config.check()?;
         let clock = Clock::start();
         let (directories, found, discarded) = Directories::open(&config)?;
-        let mut plans: Vec<OpenPlan> = (0..config.shards).map(|_| OpenPlan::default()).collect();
+        let recycle_space = crate::RecycleSpace::default();
+        let mut plans: Vec<OpenPlan> = (0..config.shards)
+            .map(|_| OpenPlan { recycle_space: recycle_space.clone(), ..OpenPlan::default() })
+            .collect();
         for log in found {
             plans[shard_of(&log.name, config.shards)].logs.push(log);
         }

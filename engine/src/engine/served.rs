@@ -131,6 +131,7 @@ impl Served {
             scrubbed_bytes: scrub.bytes,
             scrub_rounds: scrub.rounds,
             rotten_slices: scrub.rotten,
+            segments_recycled: self.log.segments_recycled(),
             waiting_appends: self.held.len() + self.unacknowledged.len(),
             waiting_readers: self.waiting_readers,
             ..self.metrics

@@ -13,7 +13,7 @@ use super::{EngineError, EngineMetrics, LogFacts, LogMetrics};
 use crate::ticket::Promise;
 use crate::{
     Appended, Cleaner, CleanerSettings, Fetched, Isolation, ListedLog, Log, LogSettings, OpenHint,
-    RecoveryReport, StoppedLog, TimestampOffset,
+    RecoveryReport, RecycleSpace, StoppedLog, TimestampOffset,
 };
 
 /// What a shard is to open before it serves.
@@ -22,6 +22,8 @@ pub(super) struct OpenPlan {
     pub(super) logs: Vec<PlannedLog>,
     /// Directories that are to be removed.
     pub(super) discarded: Vec<PathBuf>,
+    /// Shared by all logs of the engine.
+    pub(super) recycle_space: RecycleSpace,
 }
 
 /// One log found on disk.
@@ -151,6 +153,7 @@ pub(super) struct EngineShard {
     timers: Timers,
     listener: Listener,
     cleaner: Cleaner,
+    recycle_space: RecycleSpace,
     /// Owners with something to do this turn.
     stirred: Vec<u32>,
     stopping: Option<Promise<Result<Vec<LogEnd>, EngineError>>>,
@@ -171,6 +174,7 @@ impl EngineShard {
             timers: Timers::new(),
             listener,
             cleaner: Cleaner::new(now, cleaner),
+            recycle_space: plan.recycle_space,
             stirred: Vec::new(),
             stopping: None,
             abandoned: false,
@@ -191,6 +195,7 @@ impl EngineShard {
                 }
             };
             log.share_settings(&mut shared);
+            log.share_recycle_space(&shard.recycle_space);
             shard.logs.push(Some(Served::opened(planned.name.clone(), log, shard.listener.clone())));
             shard.stirred.push(owner);
             found.push(Found { name: planned.name, owner, report });
@@ -221,7 +226,8 @@ impl EngineShard {
         match message {
             Message::Create { name, dir, settings, reply } => {
                 let owner = self.next_owner();
-                let log = Log::create(now, &dir, owner, *settings, Uuid::ZERO);
+                let mut log = Log::create(now, &dir, owner, *settings, Uuid::ZERO);
+                log.share_recycle_space(&self.recycle_space);
                 self.logs.push(Some(Served::created(name, log, self.listener.clone(), reply)));
                 self.stirred.push(owner);
             }

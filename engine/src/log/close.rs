@@ -83,7 +83,10 @@ impl Log {
         if let Some(next) = self.next.take() {
             steps.extend([Step::Adopt(next.file), Step::Close]);
         }
-        steps.push(Step::Unlink { path: self.dir.join(PREPARED) });
+        steps.push(Step::Remove { path: self.dir.join(PREPARED) });
+        let (file, path) = self.take_recycled();
+        steps.extend(file.into_iter().flat_map(|file| [Step::Adopt(file), Step::Close]));
+        steps.extend(path.map(|path| Step::Remove { path }));
         for (file, path) in self.retention.take_waiting() {
             if let Some(file) = file {
                 steps.extend([Step::Adopt(file), Step::Close]);

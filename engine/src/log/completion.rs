@@ -54,6 +54,12 @@ impl Log {
                 self.scripts[slot] = None;
                 self.move_slice_failed(file, error, io);
             }
+            // Nor may what the log can do without.
+            Progress::Retry(_) | Progress::Failed(_) if running.purpose == Purpose::Recycle => {
+                let file = running.script.file();
+                self.scripts[slot] = None;
+                self.recycling_failed(file);
+            }
             Progress::Retry(error) => {
                 running.retry_at = Some(now.mono.plus(Log::back_off(running.retries)));
                 running.retries += 1;
@@ -80,7 +86,7 @@ impl Log {
             Purpose::Scrub { .. } => {}
             Purpose::Create => self.fail("create", error),
             Purpose::Wake => self.fail("open", error),
-            Purpose::Next | Purpose::Name(_) | Purpose::Fresh(_) | Purpose::SyncNames(_) => {
+            Purpose::Next | Purpose::Reuse | Purpose::Name(_) | Purpose::Fresh(_) | Purpose::SyncNames(_) => {
                 self.fail("roll", error)
             }
             Purpose::Settle(_) | Purpose::Seal(_) => self.fail("seal", error),
@@ -88,7 +94,7 @@ impl Log {
             Purpose::Checkpoint => self.fail("checkpoint", error),
             Purpose::LoadSnapshot | Purpose::Cut => self.fail("truncate", error),
             Purpose::Rename | Purpose::Remove => self.fail("retention", error),
-            Purpose::Compact => unreachable!("given up above"),
+            Purpose::Compact | Purpose::Recycle => unreachable!("given up above"),
             Purpose::CompactSwap => self.fail("compaction", error),
             // What is left is written over by the next pass, or removed by the next start.
             Purpose::CompactEnd => {}
@@ -120,8 +126,11 @@ impl Log {
             Purpose::Create => self.created(script),
             Purpose::Next => {
                 let file = script.file().expect("the script leaves it open");
-                self.next = Some(NextFile { file, prepared: script.prepared(), settled: script.settled() });
+                let (prepared, settled) = (script.prepared(), script.settled());
+                self.next = Some(NextFile { file, prepared, settled, recycled: None });
             }
+            Purpose::Recycle => self.recycled_step(script),
+            Purpose::Reuse => self.reused(),
             Purpose::Name(place) => {
                 self.name_is(place, Name::Visible);
                 self.sync_names(place);

@@ -79,6 +79,9 @@ impl Log {
         if let Some(next) = self.next.take() {
             steps.extend([Step::Adopt(next.file), Step::Close]);
         }
+        if let (Some(file), _) = self.take_recycled() {
+            steps.extend([Step::Adopt(file), Step::Close]);
+        }
         let to = self.dir.with_file_name(self.role_name(PartitionRole::Delete));
         steps.push(Step::RenameIfThere { from: self.dir.clone(), to: to.clone() });
         if let Some(parent) = self.dir.parent().filter(|parent| !parent.as_os_str().is_empty()) {

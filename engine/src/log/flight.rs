@@ -91,6 +91,10 @@ pub(crate) enum Purpose {
     Create,
     /// `next.prepared` is made.
     Next,
+    /// A deleted segment is wiped, part by part.
+    Recycle,
+    /// A wiped segment becomes `next.prepared`.
+    Reuse,
     /// `next.prepared` gets the name of the segment at this place.
     Name(Place),
     /// The segment at this place is made without a prepared file.

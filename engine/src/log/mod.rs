@@ -24,6 +24,7 @@ mod open;
 mod read;
 mod rebuild;
 mod recover;
+mod recycle;
 mod retain;
 mod roll;
 mod script;
@@ -39,6 +40,7 @@ pub use event::LogEvent;
 pub use fetched::{AbortedTransaction, Fetched, Isolation, Lookup, Read, ReadId, TimestampOffset};
 pub use moving::MoveFacts;
 pub use open::OpenHint;
+pub use recycle::RecycleSpace;
 pub use scrub::ScrubFacts;
 
 use std::collections::VecDeque;
@@ -185,6 +187,7 @@ pub struct Log {
     readers: Readers,
     scrub: scrub::Scrub,
     retention: retain::Retention,
+    recycling: recycle::Recycling,
     compaction: compact::CompactionState,
     moving: moving::Moving,
     cut: Option<Cut>,
@@ -207,11 +210,13 @@ pub struct Log {
 }
 
 /// The file that the next segment will use.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub(crate) struct NextFile {
     pub(crate) file: FileId,
     pub(crate) prepared: u64,
     pub(crate) settled: Settled,
+    /// It is a deleted segment, wiped: the space that it counts in.
+    pub(crate) recycled: Option<recycle::Held>,
 }
 
 impl Log {
@@ -269,6 +274,7 @@ impl Log {
             readers: Readers::default(),
             scrub: scrub::Scrub::new(now, owner, settings.scrub_bytes_a_day),
             retention: retain::Retention::new(now, &settings),
+            recycling: recycle::Recycling::default(),
             compaction: compact::CompactionState::default(),
             moving: moving::Moving::default(),
             cut: None,

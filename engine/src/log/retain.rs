@@ -37,12 +37,14 @@ pub(crate) struct Retention {
 }
 
 #[derive(Debug)]
-struct Waiting {
+pub(super) struct Waiting {
     segment: Offset,
-    path: PathBuf,
+    pub(super) path: PathBuf,
     /// Its handle, closed before it is removed.
-    file: Option<FileId>,
+    pub(super) file: Option<FileId>,
     remove_at: Mono,
+    /// How long it is, if it is a segment that retention gave up: one that may be used again.
+    pub(super) bytes: Option<u64>,
 }
 
 impl Retention {
@@ -53,7 +55,7 @@ impl Retention {
 
     /// A file of a segment that is being replaced will be there under `path`.
     pub(super) fn replaces(&mut self, segment: Offset, path: PathBuf, file: Option<FileId>, remove_at: Mono) {
-        self.replacing.push(Waiting { segment, path, file, remove_at });
+        self.replacing.push(Waiting { segment, path, file, remove_at, bytes: None });
     }
 
     /// The files of [`Retention::replaces`] are there.
@@ -206,6 +208,7 @@ impl Log {
             order.reverse();
         }
         for segment in order {
+            let size = segment.size;
             let file = match segment.phase {
                 Phase::Live(live) => live.file,
                 Phase::Sealed(sealed) => sealed.file,
@@ -221,8 +224,10 @@ impl Log {
                 }
                 let (from, path) = (self.path(kind, segment.base), self.deleted_path(kind, segment.base));
                 steps.push(Step::RenameIfThere { from, to: path.clone() });
-                let file = file.filter(|_| kind == FileKind::Log);
-                self.retention.renaming.push(Waiting { segment: segment.base, path, file, remove_at });
+                let is_log = kind == FileKind::Log;
+                let (segment, file) = (segment.base, file.filter(|_| is_log));
+                let bytes = (is_log && oldest_first).then_some(size);
+                self.retention.renaming.push(Waiting { segment, path, file, remove_at, bytes });
             }
             // One segment durably gone before the next one goes: names become durable in any order, and a crash must
             // not leave a hole.
@@ -235,19 +240,22 @@ impl Log {
         self.retention.waiting.append(&mut self.retention.renaming);
     }
 
-    /// Removes what has waited long enough and is not being read.
+    /// Removes what has waited long enough and is not being read, but for a segment that is used again.
     fn remove_waiting(&mut self, now: Now) {
         if self.is_running(&Purpose::Remove) {
             return;
         }
         let reading =
             |segment: Offset| self.readers.slots.iter().flatten().any(|reader| reader.reads(segment));
+        let careless = self.settings.mutant == Mutant::RecycledWhileRead;
+        let free = |waiting: &Waiting| !reading(waiting.segment) || (careless && waiting.bytes.is_some());
         let (go, stay): (Vec<_>, Vec<_>) = std::mem::take(&mut self.retention.waiting)
             .into_iter()
-            .partition(|waiting| waiting.remove_at <= now.mono && !reading(waiting.segment));
+            .partition(|waiting| waiting.remove_at <= now.mono && free(waiting));
         self.retention.waiting = stay;
         let mut steps = Vec::new();
         for waiting in go {
+            let Some(waiting) = self.take_deleted(waiting) else { continue };
             if let Some(file) = waiting.file {
                 steps.extend([Step::Adopt(file), Step::Close]);
             }

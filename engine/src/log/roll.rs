@@ -67,6 +67,7 @@ impl Log {
         let snapshot = self.producer_snapshot();
         let place = self.tail.begin_segment();
         let next = self.next.take();
+        let most = self.settings.limits.prepare_max_bytes;
         let interval = self.settings.index_interval_bytes;
         let mutant = self.settings.mutant;
         if mutant == Mutant::ClockMustNotGoBack && now.wall.get() < self.active().modified_ms {
@@ -82,10 +83,11 @@ impl Log {
         let mut live = Live::new(place, base, interval, now.wall);
         live.index = live.index.weakened(self.settings.mutant);
         if let Some(next) = next {
+            self.note_recycled(&next);
             live.file = Some(next.file);
             live.prepared = next.prepared;
             live.settled = next.settled;
-            live.step = next.prepared;
+            live.step = next.prepared.min(most);
             let from = self.dir.join(PREPARED);
             let to = self.path(FileKind::Log, base);
             self.run(Purpose::Name(place), [Step::Rename { from, to }]);
@@ -117,11 +119,10 @@ impl Log {
     pub(super) fn drive_names(&mut self, _now: Now, _io: &mut dyn Io) {
         let wanted = self.state == State::Open
             && self.is_awake()
-            && self.next.is_none()
             && self.no_space.is_none()
-            && self.segments.back().is_some_and(|active| active.size >= self.settings.segment_bytes / 4 * 3)
-            && !self.is_running(&Purpose::Next)
-            && self.active().live().is_some_and(|live| live.name == Name::Durable);
+            && self.rolls_soon()
+            && !self.is_recycling()
+            && self.next_name_is_free();
         if wanted {
             let step = self.active().live().map_or(0, |live| live.step);
             let path = self.dir.join(PREPARED);
@@ -130,6 +131,19 @@ impl Log {
             steps.push(self.first_space(step));
             self.run(Purpose::Next, steps);
         }
+    }
+
+    /// Whether the active segment is nearly full.
+    pub(super) fn rolls_soon(&self) -> bool {
+        self.segments.back().is_some_and(|active| active.size >= self.settings.segment_bytes / 4 * 3)
+    }
+
+    /// Whether no file has or is getting the name `next.prepared`: the last one that had it has its own for good.
+    pub(super) fn next_name_is_free(&self) -> bool {
+        self.next.is_none()
+            && !self.is_running(&Purpose::Next)
+            && !self.is_running(&Purpose::Reuse)
+            && self.active().live().is_some_and(|live| live.name == Name::Durable)
     }
 
     /// The path of a file of this log.

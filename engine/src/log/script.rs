@@ -32,7 +32,7 @@ pub(crate) enum Step {
     Truncate { len: u64 },
     /// Close the file.
     Close,
-    /// Look at a path; see [`Script::modified_ms`].
+    /// Look at a path; see [`Script::modified_ms`] and [`Script::links`].
     Stat { path: PathBuf },
     /// Rename.
     Rename { from: PathBuf, to: PathBuf },
@@ -81,6 +81,7 @@ pub(crate) struct Script {
     /// How long the file opened last is, if it was opened here.
     opened_len: Option<u64>,
     modified_ms: i64,
+    links: u64,
     prepared: u64,
     settled: Settled,
 }
@@ -123,6 +124,11 @@ impl Script {
     /// What [`Step::Stat`] saw.
     pub(crate) fn modified_ms(&self) -> i64 {
         self.modified_ms
+    }
+
+    /// How many names the file has that [`Step::Stat`] saw.
+    pub(crate) fn links(&self) -> u64 {
+        self.links
     }
 
     /// The next operation, or none if the script is done.
@@ -236,8 +242,8 @@ impl Script {
                 self.loading = None;
                 self.advance();
             }
-            (Step::Stat { .. }, Outcome::Stat { modified_ms, .. }) => {
-                self.modified_ms = modified_ms;
+            (Step::Stat { .. }, Outcome::Stat { modified_ms, links, .. }) => {
+                (self.modified_ms, self.links) = (modified_ms, links);
                 self.advance();
             }
             (Step::Prepare { at, len, how }, _) => {
@@ -270,6 +276,8 @@ impl Script {
 
     fn removed(&mut self, outcome: Outcome) {
         match (self.remaining, outcome) {
+            // What has another name loses this one only.
+            (None, Outcome::Stat { links, .. }) if links > 1 => self.remaining = Some(0),
             (None, Outcome::Stat { len, .. }) => self.remaining = Some(len),
             (Some(_), Outcome::Opened { file, .. }) => self.file = Some(file),
             (Some(0), Outcome::Done) if self.file.is_some() => self.file = None,
@@ -348,6 +356,12 @@ fn remove_entry(dir: &std::path::Path, name: OsString, kind: highwater_io::Entry
         highwater_io::EntryKind::File => Step::Remove { path },
         highwater_io::EntryKind::Other => Step::Unlink { path },
     }
+}
+
+/// Cuts the file from `len` bytes to `to`, in slices.
+pub(crate) fn cut_steps(len: u64, to: u64) -> impl Iterator<Item = Step> {
+    let slices = len.saturating_sub(to).div_ceil(REMOVE_SLICE);
+    (1..=slices).map(move |n| Step::Truncate { len: len.saturating_sub(n * REMOVE_SLICE).max(to) })
 }
 
 /// Writes a whole file in place and syncs it. For files that are rebuilt if a crash tears them.

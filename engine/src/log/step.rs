@@ -37,6 +37,7 @@ impl Log {
             self.drive_compaction(now, io);
             self.drive_move(now, io);
             self.drive_rest(now);
+            self.drive_recycling(io);
         }
         self.drive_readers(now, io);
         self.drive_scripts(now, io);

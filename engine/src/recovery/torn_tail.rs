@@ -34,10 +34,6 @@ pub enum Verdict {
 pub enum Rest {
     /// Nothing, or zeros only.
     Zeros,
-    /// Bytes of the file's former life as another segment: behind at least 64 zero bytes (the last write before a
-    /// sync ends with so many), and no batch among them is of this log's end or above. Only a file that is known to be
-    /// recycled can hold them.
-    Recycled,
     /// Something.
     Bytes,
 }
@@ -125,8 +121,8 @@ pub fn diagnose(evidence: Evidence) -> Verdict {
     match (evidence.place, evidence.rest, evidence.behind, evidence.bounded) {
         // P1: what was proven synced is gone, whatever is there instead. Even zeros are no end of the log.
         (Proven, _, _, _) => Verdict::Rot,
-        // U1: space that was prepared and not used, or not overwritten yet.
-        (Unproven, Rest::Zeros | Rest::Recycled, Nothing, _) => Verdict::Clean,
+        // U1: space that was prepared and not used.
+        (Unproven, Rest::Zeros, Nothing, _) => Verdict::Clean,
         // U2: one write did not arrive whole.
         (Unproven, Rest::Bytes, Nothing, _) => Verdict::Torn,
         // U3: several writes were in flight and a later one arrived first (zeros are a write that did not arrive).
@@ -174,7 +170,7 @@ mod tests {
 
     /// Every input there is.
     fn all() -> impl Iterator<Item = Evidence> {
-        let rests = [Rest::Zeros, Rest::Recycled, Rest::Bytes];
+        let rests = [Rest::Zeros, Rest::Bytes];
         let places = [Place::Proven, Place::Unproven];
         let behinds = [Behind::Nothing, Behind::Near, Behind::Far];
         rests.into_iter().flat_map(move |rest| {
@@ -193,7 +189,7 @@ mod tests {
         for evidence in all() {
             assert_eq!(verdicts.insert(evidence, diagnose(evidence)), None, "{evidence:?} twice");
         }
-        assert_eq!(verdicts.len(), 3 * 2 * 3 * 2);
+        assert_eq!(verdicts.len(), 2 * 2 * 3 * 2);
         for (Evidence { rest, place, behind, bounded }, verdict) in verdicts {
             let expected = match (place, behind) {
                 (Place::Proven, _) => Verdict::Rot,

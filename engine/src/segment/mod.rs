@@ -6,7 +6,7 @@ mod scan;
 mod settled;
 
 pub(crate) use live::{BatchFacts, Live, Name};
-pub(crate) use prepared::{Ahead, first_step, next_step};
+pub(crate) use prepared::{Ahead, first_step, next_step, wants_zeros};
 pub(crate) use scan::{facts_of, judge};
 pub(crate) use settled::Settled;
 

@@ -51,6 +51,11 @@ pub(crate) fn next_step(ahead: Ahead, limits: &Limits) -> Option<(u64, Prepared)
     Some((target - ahead.prepared, kind(ahead.durability)))
 }
 
+/// Whether a log's space is written with zeros before it is used.
+pub(crate) fn wants_zeros(settings: &LogSettings) -> bool {
+    settings.preallocate == Preallocate::Written || kind(settings.durability) == Prepared::Zeroed
+}
+
 /// Which kind of space pays under this durability.
 fn kind(durability: Durability) -> Prepared {
     match durability {

@@ -260,6 +260,11 @@ impl Partition {
         &self.log
     }
 
+    /// The space that the log's recycled segment counts in from now on; see [`Log::share_recycle_space`].
+    pub fn share_recycle_space(&mut self, space: &highwater_engine::RecycleSpace) {
+        self.log.share_recycle_space(space);
+    }
+
     /// The log, to be compacted.
     pub(crate) fn log_mut(&mut self) -> &mut Log {
         &mut self.log

@@ -259,7 +259,7 @@ impl SimIo {
             }
             Task::Stat { path } => self.answer(errno, name, &path, |disk| {
                 let (kind, len, modified_ms) = disk.stat(&path)?;
-                Ok(Outcome::Stat { kind, len, modified_ms, device: 1 })
+                Ok(Outcome::Stat { kind, len, modified_ms, device: 1, links: 1 })
             }),
             Task::StatMany { paths } => self.answer(errno, name, "/".as_ref(), |disk| {
                 let facts = |path: &PathBuf| {

@@ -94,6 +94,14 @@ fn prepare_gives_zeros(d: &mut Driver) {
             // What is longer already stays so.
             d.done(Op::Prepare { file, at: FilePos::new(10 * BLOCK), len: BLOCK, how });
             assert_eq!(d.len_of(&name), 42 * BLOCK);
+            if how == Prepared::Zeroed {
+                // Also over what was written, and over nothing beside it.
+                d.done(Op::Prepare { file, at: FilePos::new(BLOCK), len: 3 * BLOCK, how });
+                assert_eq!(d.len_of(&name), 42 * BLOCK);
+                let bytes = d.read(file, 0, 5 * BLOCK as usize);
+                let filled = |at: usize| if [1, 2, 3].contains(&(at / BLOCK as usize)) { 0 } else { 5 };
+                assert!(bytes.iter().enumerate().all(|(at, byte)| *byte == filled(at)), "{name}");
+            }
         }
     }
 }

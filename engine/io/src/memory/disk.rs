@@ -281,7 +281,7 @@ impl MemoryDisk {
 
     pub(super) fn stat(&self, path: &Path) -> Result<Outcome, Errno> {
         let FileFacts { kind, len, modified_ms } = self.facts(path)?;
-        Ok(Outcome::Stat { kind, len, modified_ms, device: 1 })
+        Ok(Outcome::Stat { kind, len, modified_ms, device: 1, links: 1 })
     }
 
     pub(super) fn facts(&self, path: &Path) -> Result<FileFacts, Errno> {

@@ -278,6 +278,11 @@ impl Log {
         self.run(Purpose::Move, steps);
     }
 
+    /// Whether a copy in another directory has begun.
+    pub(super) fn has_copy(&self) -> bool {
+        self.moving.running.is_some()
+    }
+
     /// What was copied may be of what is being cut: nothing of it counts.
     fn begin_copying_again(&mut self, io: &mut dyn Io) {
         self.close_copied_files(io);

@@ -204,6 +204,7 @@ impl Log {
     /// Every file of the old directory that is open; the active segment's is `output` from now on.
     fn old_files(&mut self, output: Option<highwater_io::FileId>) -> Vec<highwater_io::FileId> {
         let mut files: Vec<_> = self.next.take().map(|next| next.file).into_iter().collect();
+        files.extend(self.take_recycled().0);
         files.extend(self.retention.take_waiting().into_iter().filter_map(|(file, _)| file));
         for segment in &mut self.segments {
             segment.readers = 0;

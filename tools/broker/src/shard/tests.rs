@@ -138,6 +138,7 @@ impl Rig {
                 checkpoints: CheckpointFiles::default(),
                 others: CheckpointFiles::default(),
                 partitions: Vec::new(),
+                recycle_space: highwater_engine::RecycleSpace::default(),
             })
             .collect();
         for path in paths {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use highwater_base::{BrokerId, Mono, Now, Offset, PartitionIndex, ProducerId, TopicPartition};
 use highwater_control::{Image, Topic};
 use highwater_engine::layout::PartitionDir;
-use highwater_engine::{Cleaner, Log as EngineLog, StoppedLog};
+use highwater_engine::{Cleaner, Log as EngineLog, RecycleSpace, StoppedLog};
 use highwater_io::{Completion, Io};
 use highwater_replication::{Node, Outgoing, Partition, PartitionKey, assignment_of};
 
@@ -36,6 +36,8 @@ pub(crate) struct DirFacts {
     /// The lines of the checkpoint files that are of no partition of ours, and are kept.
     pub(crate) others: CheckpointFiles,
     pub(crate) partitions: Vec<PartitionDir>,
+    /// Shared by its logs, of every shard.
+    pub(crate) recycle_space: RecycleSpace,
 }
 
 impl DirFacts {
@@ -48,6 +50,7 @@ impl DirFacts {
             checkpoints: dir.checkpoints.clone(),
             others: storage.others(dir),
             partitions: dir.partitions.clone(),
+            recycle_space: RecycleSpace::default(),
         }
     }
 }
@@ -209,7 +212,8 @@ impl Partitions {
         let Some(image) = self.followed.clone() else { return };
         let Some(topic) = image.topic_by_id(key.0) else { return };
         let (log, settings) = self.settings.of_partitions(&image, &topic.name);
-        let log = EngineLog::create(now, &path, self.owner(), log, topic.id);
+        let mut log = EngineLog::create(now, &path, self.owner(), log, topic.id);
+        log.share_recycle_space(&self.dirs[place.dir].recycle_space);
         self.node.insert(key, Partition::new(self.me, log, settings, Offset::ZERO));
         self.places.insert(key, place);
         self.making.insert(key);

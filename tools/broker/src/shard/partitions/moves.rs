@@ -157,6 +157,9 @@ impl Partitions {
         self.moves.first = self.moves.first.filter(|moving| *moving != key);
         if let (Some(at), Some(place)) = (self.moves.by_key.remove(&key), self.places.get_mut(&key)) {
             let from = std::mem::replace(&mut place.dir, at.to);
+            if let Some(partition) = self.node.get_mut(key) {
+                partition.share_recycle_space(&self.dirs[at.to].recycle_space);
+            }
             let (from, to) = (self.dirs[from].path.display(), self.dirs[at.to].path.display());
             log.line(now, Level::Info, format_args!("{} has moved from {from} to {to}", place.partition));
             // It begins anew to find out how much room it has.

@@ -141,7 +141,7 @@ impl Partitions {
         let path = self.path(&place);
         let owner = self.owner();
         let facts = &self.dirs[place.dir];
-        let (engine_log, high_watermark) = match found {
+        let (mut engine_log, high_watermark) = match found {
             Some(_) => {
                 let hint = OpenHint {
                     clean_stop: facts.clean,
@@ -177,6 +177,7 @@ impl Partitions {
                 (EngineLog::create(now, &path, owner, settings, topic), Offset::ZERO)
             }
         };
+        engine_log.share_recycle_space(&self.dirs[place.dir].recycle_space);
         self.node.insert(key, Partition::new(self.me, engine_log, partition_settings, high_watermark));
         self.places.insert(key, place);
         if found.is_some() {
