@@ -115,7 +115,7 @@ fn appends(rig: &mut Rig, writer: Writer, size: usize, recycled: u64) {
 fn recorded(settings: LogSettings, writer: Writer, size: usize, seed: u64) -> Vec<Point> {
     let mut disk = SimDisk::new();
     disk.put("/data/meta.properties", b"");
-    let behaviour = if seed % 2 == 0 { Behaviour::CALM } else { Behaviour::ROUGH };
+    let behaviour = if seed.is_multiple_of(2) { Behaviour::CALM } else { Behaviour::ROUGH };
     let mut rig = Rig::create(SimIo::new(disk, seed).behaving(behaviour), settings, false);
     rig.epoch = LeaderEpoch::new(9);
     appends(&mut rig, writer, size, 1);
