@@ -1,4 +1,5 @@
 //! Deleted segments are used again: which, how many, within what space, and which are never touched.
+#![allow(clippy::disallowed_methods, reason = "a backup is made beside the log, by somebody else")]
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
