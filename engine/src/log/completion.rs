@@ -4,8 +4,9 @@ use highwater_base::{Mutant, Now};
 use highwater_io::{Completion, ErrorKind, Io, IoError, Outcome};
 
 use super::flight::{Flight, Purpose};
+use super::roll::NextFile;
 use super::script::{Progress, Script};
-use super::{Log, LogEvent, NextFile, State};
+use super::{Log, LogEvent, State};
 use crate::LogFailure;
 use crate::segment::Name;
 

@@ -48,7 +48,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use highwater_base::{LeaderEpoch, Mono, Mutant, Now, Offset, ProducerId, Uuid};
-use highwater_io::FileId;
 
 use crate::epochs::EpochCache;
 use crate::producers::{ProducerBatch, Producers};
@@ -173,7 +172,7 @@ pub struct Log {
     /// In order; the last is the active one; the live ones are the last few. Empty only while creating.
     segments: VecDeque<Segment>,
     /// `next.prepared`: open, bypasses the cache, its length.
-    next: Option<NextFile>,
+    next: Option<roll::NextFile>,
     /// Snapshots on disk, ascending.
     snapshots: Vec<Offset>,
     epochs: EpochCache,
@@ -207,16 +206,6 @@ pub struct Log {
     /// Scripts under way, by number; finished ones leave a hole.
     scripts: Vec<Option<Running>>,
     events: VecDeque<LogEvent>,
-}
-
-/// The file that the next segment will use.
-#[derive(Debug)]
-pub(crate) struct NextFile {
-    pub(crate) file: FileId,
-    pub(crate) prepared: u64,
-    pub(crate) settled: Settled,
-    /// It is a deleted segment, wiped: the space that it counts in.
-    pub(crate) recycled: Option<recycle::Held>,
 }
 
 impl Log {

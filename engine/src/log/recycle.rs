@@ -15,8 +15,9 @@ use highwater_io::{Buffer, FileId, Io, OpenHow, Prepared, Slice};
 
 use super::flight::Purpose;
 use super::retain::Waiting;
+use super::roll::NextFile;
 use super::script::{Script, Step, cut_steps};
-use super::{Log, NextFile, State};
+use super::{Log, State};
 use crate::layout::PREPARED;
 use crate::segment::{Settled, wants_zeros};
 

@@ -1,7 +1,7 @@
 //! A new segment begins: when, and how without waiting.
 
 use highwater_base::{BLOCK, FilePos, Mutant, Now, Offset};
-use highwater_io::{ErrorKind, Io, IoError, OpenHow};
+use highwater_io::{ErrorKind, FileId, Io, IoError, OpenHow};
 
 use super::flight::Purpose;
 use super::script::Step;
@@ -9,6 +9,16 @@ use super::{Log, State};
 use crate::LogSettings;
 use crate::layout::{FileKind, FileName, PREPARED};
 use crate::segment::{BatchFacts, Live, Name, Phase, Segment, first_step};
+
+/// The file that the next segment will use.
+#[derive(Debug)]
+pub(crate) struct NextFile {
+    pub(crate) file: FileId,
+    pub(crate) prepared: u64,
+    pub(crate) settled: crate::segment::Settled,
+    /// It is a deleted segment, wiped: the space that it counts in.
+    pub(crate) recycled: Option<super::recycle::Held>,
+}
 
 /// What decides whether a segment rolls before a batch (kafka.md 3.1).
 #[derive(Clone, Copy, Debug)]
