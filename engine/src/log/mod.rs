@@ -52,7 +52,7 @@ use highwater_base::{LeaderEpoch, Mono, Mutant, Now, Offset, ProducerId, Uuid};
 use crate::epochs::EpochCache;
 use crate::producers::{ProducerBatch, Producers};
 use crate::recovery::Quarantine;
-use crate::segment::{Segment, Settled};
+use crate::segment::Segment;
 use crate::tail::{Place, Tail};
 use crate::{Busy, Durability, LogFailure, LogSettings};
 use checkpoint::CheckpointState;
