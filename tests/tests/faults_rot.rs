@@ -251,6 +251,18 @@ fn f10_a_damaged_transaction_index_or_epoch_file_is_made_again() {
     assert!(tried >= 24, "only {tried}");
 }
 
+/// A crash can leave the epochs of before a cut, later ones that began where the log no longer goes, beside what was
+/// appended since. The records say which epochs there are, at the first recovery already.
+#[test]
+fn epochs_of_before_a_cut_give_way_to_those_of_the_records() {
+    let written = written(Mutant::None, 900);
+    let mut disk = written.disk.clone();
+    disk.put(Stage::path("highwater.checkpoint"), b"");
+    disk.put(Stage::path("leader-epoch-checkpoint"), b"0\n1\n99 900000\n");
+    let (mut stage, _) = Stage::open(disk, written.settings, false).expect("it opens");
+    assert_eq!(state(&mut stage).epochs, written.state.epochs);
+}
+
 /// A recovery that reads a sealed segment leaves its file alone. Were it only cut to the length that it has, its time would
 /// be another and its seal void, and the next recovery would take rot for what somebody else wrote.
 #[test]

@@ -76,6 +76,7 @@ impl Log {
         let resumes = number >= plan.index_from && trusted;
         let (mut gathered, mut at) =
             self.begin_gathering(io, found, base, resumes, checkpointed, proof, plan, &mut window)?;
+        let start = self.log_start;
         let outcome = loop {
             let end = if at.0 < checkpointed { checkpointed } else { len };
             let end_offset = proof.and_then(|proof| proof.offset_at(number, end));
@@ -91,8 +92,10 @@ impl Log {
             let producers = &mut self.producers;
             let walked = walk(io, &mut window, at, end, &rules, |position, facts, batch| {
                 gathered.see(producers, position, facts, batch);
-                if facts.leader_epoch > assigned.latest() {
-                    assigned.assign(facts.leader_epoch, facts.first);
+                // Not the latest: the file may be that of before a cut, with later epochs that begin behind.
+                let from = facts.first.max(start);
+                if facts.leader_epoch > assigned.epoch_at(from) {
+                    assigned.assign(facts.leader_epoch, from);
                 }
             });
             self.epochs_dirty |= assigned != epochs;
