@@ -77,6 +77,14 @@ impl EpochCache {
         true
     }
 
+    /// A record at `at` is of this epoch: true of the records behind it too, whatever else is noted of them. A file may be
+    /// that of before a cut, with later epochs that begin behind.
+    pub(crate) fn believe(&mut self, epoch: LeaderEpoch, at: Offset) {
+        if epoch > self.epoch_at(at) {
+            self.assign(epoch, at);
+        }
+    }
+
     /// The latest epoch, or none.
     pub fn latest(&self) -> LeaderEpoch {
         self.entries.last().map_or(LeaderEpoch::NONE, |e| e.0)

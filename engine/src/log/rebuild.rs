@@ -92,11 +92,7 @@ impl Log {
             let producers = &mut self.producers;
             let walked = walk(io, &mut window, at, end, &rules, |position, facts, batch| {
                 gathered.see(producers, position, facts, batch);
-                // Not the latest: the file may be that of before a cut, with later epochs that begin behind.
-                let from = facts.first.max(start);
-                if facts.leader_epoch > assigned.epoch_at(from) {
-                    assigned.assign(facts.leader_epoch, from);
-                }
+                assigned.believe(facts.leader_epoch, facts.first.max(start));
             });
             self.epochs_dirty |= assigned != epochs;
             self.epochs = assigned;
