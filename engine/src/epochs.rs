@@ -77,10 +77,13 @@ impl EpochCache {
         true
     }
 
-    /// A record at `at` is of this epoch: true of the records behind it too, whatever else is noted of them. A file may be
-    /// that of before a cut, with later epochs that begin behind.
-    pub(crate) fn believe(&mut self, epoch: LeaderEpoch, at: Offset) {
-        if epoch > self.epoch_at(at) {
+    /// A record at `at` is of `epoch`, which began there if an older one was in force. Where nobody `proved` what is noted, later
+    /// epochs that began there or before go: the file may be that of before a cut.
+    pub(crate) fn believe(&mut self, epoch: LeaderEpoch, at: Offset, proved: bool) {
+        if epoch.is_some() && !proved && self.epoch_at(at) > epoch {
+            self.entries.retain(|entry| entry.1 > at || entry.0 <= epoch);
+        }
+        if self.epoch_at(at) < epoch {
             self.assign(epoch, at);
         }
     }
@@ -223,6 +226,23 @@ mod tests {
         assert_eq!(pairs(&cache(&[(1, 0), (2, 10), (5, 10)])), [(1, 0), (5, 10)]);
         assert_eq!(pairs(&cache(&[(1, 0), (2, 10), (2, 5)])), [(1, 0), (2, 5)]);
         assert_eq!(pairs(&cache(&[(-1, 0), (2, -1)])), []);
+    }
+
+    #[test]
+    fn a_record_is_believed_before_what_contradicts_it() {
+        let told = |entries: &[(i32, i64)], epoch, offset, proved| {
+            let mut cache = cache(entries);
+            cache.believe(LeaderEpoch::new(epoch), Offset::new(offset), proved);
+            pairs(&cache)
+        };
+        let believed = |entries: &[(i32, i64)], epoch, offset| told(entries, epoch, offset, false);
+        assert_eq!(believed(&[(1, 0), (4, 10)], 4, 15), [(1, 0), (4, 10)]);
+        assert_eq!(believed(&[(1, 0), (9, 10)], 4, 15), [(1, 0), (4, 15)]);
+        assert_eq!(believed(&[(1, 0), (4, 10), (9, 12)], 4, 15), [(1, 0), (4, 10)]);
+        assert_eq!(believed(&[(9, 20)], 4, 15), [(4, 15)]);
+        assert_eq!(believed(&[(9, 0)], -1, 15), [(9, 0)]);
+        assert_eq!(told(&[(1, 0), (9, 10)], 4, 15, true), [(1, 0), (9, 10)]);
+        assert_eq!(told(&[(1, 0), (9, 20)], 4, 15, true), [(1, 0), (4, 15)]);
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::time::Duration;
 use highwater_base::{Mono, Mutant, Offset};
 use highwater_engine::batch::Marker;
 use highwater_engine::{LogSettings, ReadError, Verdict};
-use highwater_sim::{SimDisk, SimIo};
+use highwater_sim::{Loss, SimDisk, SimIo};
 use highwater_tests::points::each;
 use highwater_tests::scenario::{
     Judged, Stage, ensure, files, holds_and_catches, marker, produced, small, transactional, value,
@@ -251,16 +251,22 @@ fn f10_a_damaged_transaction_index_or_epoch_file_is_made_again() {
     assert!(tried >= 24, "only {tried}");
 }
 
-/// A crash can leave the epochs of before a cut, later ones that began where the log no longer goes, beside what was
-/// appended since. The records say which epochs there are, at the first recovery already.
+/// A crash can leave the epochs of before a cut, later ones that began where the log no longer goes, or before where it
+/// now begins, beside what was appended since. The records say which epochs there are, at the first recovery already.
 #[test]
 fn epochs_of_before_a_cut_give_way_to_those_of_the_records() {
     let written = written(Mutant::None, 900);
-    let mut disk = written.disk.clone();
-    disk.put(Stage::path("highwater.checkpoint"), b"");
-    disk.put(Stage::path("leader-epoch-checkpoint"), b"0\n1\n99 900000\n");
-    let (mut stage, _) = Stage::open(disk, written.settings, false).expect("it opens");
-    assert_eq!(state(&mut stage).epochs, written.state.epochs);
+    for stale in ["0\n1\n99 900000\n", "0\n1\n99 0\n", "0\n2\n99 3\n100 5\n"] {
+        let mut disk = written.disk.clone();
+        disk.put(Stage::path("highwater.checkpoint"), b"");
+        disk.put(Stage::path("leader-epoch-checkpoint"), stale.as_bytes());
+        for recovery in 1..=2 {
+            let (mut stage, report) = Stage::open(disk, written.settings, false).expect("it opens");
+            assert!(report.findings.is_empty(), "{stale:?}, recovery {recovery}: {report:?}");
+            assert_eq!(state(&mut stage).epochs, written.state.epochs, "{stale:?}, recovery {recovery}");
+            disk = stage.io.disk().power_cut(Loss::Unsynced, 1);
+        }
+    }
 }
 
 /// A recovery that reads a sealed segment leaves its file alone. Were it only cut to the length that it has, its time would

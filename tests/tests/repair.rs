@@ -113,6 +113,23 @@ fn everything_that_can_be_made_whole_is_and_nothing_is_thrown_away() {
     assert_eq!(open(&ours), ours.batches as i64 - 1);
 }
 
+/// What a crash left of before a cut: nothing proves it, and the batches contradict it.
+#[test]
+fn epochs_that_the_batches_contradict_become_what_a_start_makes_of_them() {
+    let ours = Ours::new("repair-epochs");
+    let path = ours.partition().join("leader-epoch-checkpoint");
+    let epochs = std::fs::read_to_string(&path).expect("a checkpoint");
+    for stale in ["0\n1\n99 0\n", "0\n2\n0 0\n99 20\n", "0\n3\n0 0\n1 20\n99 900\n"] {
+        let _ = std::fs::remove_file(ours.partition().join("highwater.checkpoint"));
+        std::fs::write(&path, stale).expect("written");
+        assert!(!repaired(&ours).steps.is_empty(), "{stale:?}");
+        assert_eq!(std::fs::read_to_string(&path).expect("made anew"), epochs, "{stale:?}, repaired");
+        std::fs::write(&path, stale).expect("written");
+        assert_eq!(open(&ours), ours.batches as i64);
+        assert_eq!(std::fs::read_to_string(&path).expect("made anew"), epochs, "{stale:?}, opened");
+    }
+}
+
 #[test]
 fn rot_in_proven_data_is_left_as_it_is_and_convicts_no_other_file() {
     let ours = Ours::new("repair-rot");

@@ -76,7 +76,8 @@ impl Log {
         let resumes = number >= plan.index_from && trusted;
         let (mut gathered, mut at) =
             self.begin_gathering(io, found, base, resumes, checkpointed, proof, plan, &mut window)?;
-        let start = self.log_start;
+        // So far a checkpoint, or a clean stop, says that the epochs on disk are right.
+        let (start, known) = (self.log_start, if plan.clean { len } else { checkpointed });
         let outcome = loop {
             let end = if at.0 < checkpointed { checkpointed } else { len };
             let end_offset = proof.and_then(|proof| proof.offset_at(number, end));
@@ -92,7 +93,7 @@ impl Log {
             let producers = &mut self.producers;
             let walked = walk(io, &mut window, at, end, &rules, |position, facts, batch| {
                 gathered.see(producers, position, facts, batch);
-                assigned.believe(facts.leader_epoch, facts.first.max(start));
+                assigned.believe(facts.leader_epoch, facts.first.max(start), position < known);
             });
             self.epochs_dirty |= assigned != epochs;
             self.epochs = assigned;
