@@ -128,3 +128,71 @@ pub(crate) fn remove_ours(io: &mut dyn Park, partition: &Path) -> Result<(), Sto
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use highwater_base::{LeaderEpoch, Limits, Mono, Now, WallMs};
+    use highwater_engine::batch::BatchBuilder;
+    use highwater_engine::{Log, LogSettings, Origin};
+    use highwater_io::{Io, MemoryIo};
+
+    use super::*;
+
+    /// The names in the log's directory.
+    fn names(io: &mut MemoryIo, dir: &Path) -> Vec<String> {
+        let entries = entries(io, dir).expect("it is there");
+        entries.into_iter().map(|entry| entry.name.to_string_lossy().into_owned()).collect()
+    }
+
+    /// Whatever recycling keeps, and whenever the process ended: nothing of it is left in a directory that is given back but
+    /// segments named `.deleted`, wiped or not, which Apache Kafka removes unread when it opens the log.
+    #[test]
+    fn a_log_that_recycles_leaves_nothing_of_ours_in_a_directory_that_is_given_back() {
+        let settings = LogSettings {
+            segment_bytes: 64 << 10,
+            retention_bytes: Some(128 << 10),
+            retention_check_ms: 10,
+            file_delete_delay_ms: 0,
+            limits: Limits::TINY,
+            ..LogSettings::default()
+        };
+        let (dir, mut io) = (Path::new("/orders-0"), MemoryIo::new());
+        let mut now = Now { mono: Mono::ZERO, wall: WallMs::new(1_767_225_600_000) };
+        let mut log = Log::create(now, dir, 1, settings, Uuid::ZERO);
+        let batch = BatchBuilder::new().record(1_767_225_600_000, Some(b"k"), Some(&[7; 4000])).build();
+        let (mut deleted, mut prepared, mut before) = (0, 0, Vec::new());
+        for turn in 0..4000 {
+            now.mono = now.mono.plus(Duration::from_millis(1));
+            log.step(now, &mut io);
+            let mut done = Vec::new();
+            io.reap(&mut done);
+            done.into_iter().for_each(|completion| log.complete(now, completion, &mut io));
+            while log.poll_event().is_some() {}
+            if log.is_ready() && turn % 8 == 0 {
+                let origin = Origin::Client { leader_epoch: LeaderEpoch::ZERO };
+                let end = log.append(now, &batch, origin).expect("it takes appends").end;
+                log.want_synced(end);
+                log.set_high_watermark(log.synced_end());
+            }
+            let found = names(&mut io, dir);
+            if std::mem::replace(&mut before, found.clone()) == found {
+                continue;
+            }
+            let has = |end: &str| usize::from(found.iter().any(|name| name.ends_with(end)));
+            (deleted, prepared) = (deleted + has(".log.deleted"), prepared + has("next.prepared"));
+            // The process ends here, and the directory goes back to Kafka.
+            let mut after = MemoryIo::on(io.disk().fork());
+            remove_ours(&mut after, dir).expect("a memory disk does not fail");
+            let left = names(&mut after, dir);
+            let ours = |name: &String| {
+                [".prepared", ".seal"].iter().any(|end| name.ends_with(end)) || name.contains("highwater")
+            };
+            assert!(!left.iter().any(ours), "turn {turn}: of {found:?}, {left:?} is left");
+            assert!(left.iter().any(|name| name.ends_with(".log")), "turn {turn}: the log went, too");
+        }
+        let recycled = log.segments_recycled();
+        assert!(deleted > 0 && prepared > 0 && recycled > 2, "{deleted} {prepared} {recycled}");
+    }
+}
