@@ -1,12 +1,18 @@
 //! One log on the calling thread: appends, steps and waits as a shard would, with nothing in between.
 
+mod open_loop;
+
+pub use open_loop::{Beside, Load, Nothing, Run, Sample};
+
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
 use highwater_base::{LeaderEpoch, Now, Offset};
 use highwater_engine::batch::BatchBuilder;
-use highwater_engine::{AppendError, Log, LogEvent, LogSettings, OpenHint, Origin, Read, RecoveryReport};
+use highwater_engine::{
+    AppendError, Fetched, Log, LogEvent, LogSettings, OpenHint, Origin, Read, RecoveryReport,
+};
 use highwater_io::{Completion, IoChoice, Park, production};
 use highwater_runtime::Clock;
 
@@ -43,39 +49,65 @@ impl Driver {
 
     /// An existing log, opened as after a process that died; what that took, and what was found.
     pub fn open(dir: &Path, settings: LogSettings) -> (Driver, Duration, RecoveryReport) {
-        let (mut io, _) = production(IoChoice::Auto, settings.limits.ring_entries).expect("an Io");
+        let (io, _) = production(IoChoice::Auto, settings.limits.ring_entries).expect("an Io");
+        Driver::open_on(io, dir, settings)
+    }
+
+    /// The same on this `io`.
+    pub fn open_on(
+        mut io: Box<dyn Park>,
+        dir: &Path,
+        settings: LogSettings,
+    ) -> (Driver, Duration, RecoveryReport) {
         let clock = Clock::start();
         let (start, now) = (Instant::now(), clock.now());
         let (log, report) =
-            Log::open(&mut *io, now, dir, 1, settings, OpenHint::default()).expect("opening the log");
+            Log::open(&mut io, now, dir, 1, settings, OpenHint::default()).expect("opening the log");
         let took = start.elapsed();
         (Driver { io, clock, now, log, completions: Vec::new(), workers_before_sync: 0 }, took, report)
+    }
+
+    /// The log, for what this driver has no method for; it is stepped with the next turn.
+    pub fn log(&mut self) -> &mut Log {
+        &mut self.log
+    }
+
+    /// Turns until `done` says so of the log.
+    pub fn turn_until(&mut self, mut done: impl FnMut(Now, &mut Log) -> bool) {
+        while !done(self.now, &mut self.log) {
+            self.turn(true, |_| ());
+        }
     }
 
     /// Reads everything from the log's start on, `max_bytes` at a time; gives the bytes read.
     pub fn read_through(&mut self, max_bytes: usize) -> u64 {
         let (mut next, upto, mut bytes) = (self.log.log_start(), self.log.log_end(), 0);
         while next < upto {
-            let fetched = match self.log.read(self.now, next, upto, max_bytes).expect("read") {
-                Read::Ready(fetched) => fetched,
-                Read::Pending(wanted) => {
-                    let mut done = None;
-                    while done.is_none() {
-                        self.turn(true, |event| {
-                            if let LogEvent::ReadDone { id, result } = event
-                                && *id == wanted
-                            {
-                                done = Some(result.clone());
-                            }
-                        });
-                    }
-                    done.expect("waited for").expect("read")
-                }
-            };
+            let fetched = self.fetch(next, upto, max_bytes);
             bytes += fetched.data.iter().map(|slice| slice.len() as u64).sum::<u64>();
             next = fetched.next;
         }
         bytes
+    }
+
+    /// Reads from `from` on, below `upto`, and waits for it.
+    pub fn fetch(&mut self, from: Offset, upto: Offset, max_bytes: usize) -> Fetched {
+        match self.log.read(self.now, from, upto, max_bytes).expect("read") {
+            Read::Ready(fetched) => fetched,
+            Read::Pending(wanted) => {
+                let mut done = None;
+                while done.is_none() {
+                    self.turn(true, |event| {
+                        if let LogEvent::ReadDone { id, result } = event
+                            && *id == wanted
+                        {
+                            done = Some(result.clone());
+                        }
+                    });
+                }
+                done.expect("waited for").expect("read")
+            }
+        }
     }
 
     /// Reads `max_bytes` at a time from the last `offsets` offsets, which must be in the tail, `count` times; gives the bytes.
@@ -99,11 +131,17 @@ impl Driver {
     }
 
     /// One turn: reap, deliver, step; parks first if `wait` and nothing has completed.
-    fn turn(&mut self, wait: bool, mut on: impl FnMut(&LogEvent)) {
+    fn turn(&mut self, wait: bool, on: impl FnMut(&LogEvent)) {
+        self.turn_within(if wait { Duration::MAX } else { Duration::ZERO }, on);
+    }
+
+    /// The same, parked for no longer than `most`.
+    fn turn_within(&mut self, most: Duration, mut on: impl FnMut(&LogEvent)) {
         let deadline = self.log.step(self.now, &mut *self.io);
         // A step may have news: then there is nothing to wait for.
-        if !self.take_events(&mut on) && wait {
+        if !self.take_events(&mut on) && !most.is_zero() {
             let limit = deadline.map(|at| at.since(self.now.mono));
+            let limit = limit.into_iter().chain((most < Duration::MAX).then_some(most)).min();
             self.io.park(limit, &mut self.completions);
         } else {
             self.io.reap(&mut self.completions);
@@ -127,6 +165,13 @@ impl Driver {
 
     /// Appends `batch` until `total` bytes are in, as fast as the log takes them, then waits for a sync of all.
     pub fn append_relaxed(&mut self, batch: &[u8], total: u64) {
+        self.append_unwaited(batch, total);
+        self.workers_before_sync = self.workers_before_sync.max(crate::threads::ring_workers());
+        self.sync();
+    }
+
+    /// The same without the sync.
+    pub fn append_unwaited(&mut self, batch: &[u8], total: u64) {
         let mut appended = 0;
         // A turn for each 64 KiB: what a shard does when requests queue up.
         let every = (64 * 1024 / batch.len()).max(1);
@@ -143,8 +188,6 @@ impl Driver {
             }
             self.turn(false, |_| ());
         }
-        self.workers_before_sync = self.workers_before_sync.max(crate::threads::ring_workers());
-        self.sync();
     }
 
     /// The most ring workers there were at the end of a run of relaxed appends, before its final sync.

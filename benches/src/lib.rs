@@ -4,6 +4,7 @@
 //! A figure without its raw control in the same run is not a figure: absolute rates on a shared virtual
 //! machine differ by a factor of two from one minute to the next.
 
+pub mod counted;
 pub mod cpu_time;
 pub mod driver;
 pub mod fleet;

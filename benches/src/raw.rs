@@ -71,6 +71,11 @@ impl Aligned {
     pub fn bytes(&self) -> &[u8] {
         &self.memory[self.start..self.start + self.len]
     }
+
+    /// The same, to be read into.
+    pub fn bytes_mut(&mut self) -> &mut [u8] {
+        &mut self.memory[self.start..self.start + self.len]
+    }
 }
 
 fn open(path: &Path, direct: bool) -> File {
@@ -278,4 +283,18 @@ pub fn cached_read(path: &Path, size: usize, span: u64, total: u64) -> Took {
             std::hint::black_box(&buffer);
         }
     })
+}
+
+/// `O_DIRECT` reads of `size` bytes at random places of a file, one after the other.
+pub fn random_reads(path: &Path, size: usize, count: u64) -> Histogram<u64> {
+    let (file, mut latencies) = (open(path, true), histogram());
+    let places = file.metadata().expect("the file's facts").len() / size as u64;
+    let (mut buffer, mut prng) = (Aligned::new(size), highwater_base::Prng::new(11));
+    for _ in 0..count {
+        let (start, at) = (Instant::now(), prng.below(places) * size as u64);
+        file.read_exact_at(buffer.bytes_mut(), at).expect("pread");
+        latencies.record(start.elapsed().as_nanos() as u64).expect("within a minute");
+        std::hint::black_box(buffer.bytes());
+    }
+    latencies
 }

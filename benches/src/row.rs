@@ -1,5 +1,7 @@
 //! One row of the table: what was measured, against what, the ratio, and the bound it has to meet.
 
+use std::borrow::Cow;
+
 /// Which way is better.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Better {
@@ -13,7 +15,7 @@ pub enum Better {
 ///
 /// ```
 /// use highwater_benches::row::{Better, Row};
-/// let row = Row { number: "1", what: "append", against: "pwrite", ratio: 1.2, better: Better::Higher, must: 0.9, aim: 1.3 };
+/// let row = Row { number: "1", what: "append".into(), against: "pwrite", ratio: 1.2, better: Better::Higher, must: 0.9, aim: 1.3 };
 /// assert!(row.meets_must() && !row.meets_aim());
 /// ```
 #[derive(Clone, Debug)]
@@ -21,7 +23,7 @@ pub struct Row {
     /// Number in the table.
     pub number: &'static str,
     /// What was measured, with its durability.
-    pub what: &'static str,
+    pub what: Cow<'static, str>,
     /// The raw control.
     pub against: &'static str,
     /// Engine divided by control.

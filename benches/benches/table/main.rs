@@ -3,13 +3,17 @@
 //! Each figure is the median of interleaved pairs, engine and raw control in turn, after a warm-up of both:
 //! on a virtual machine first-touch memory and a growing page cache measure the hypervisor.
 //! `HIGHWATER_BENCH_ROUNDS` (default 5) sets the number of pairs, `HIGHWATER_BENCH_MB` (default 1024) the size of one,
-//! `HIGHWATER_BENCH_ROWS` (default: all) the parts to run, as in `append,durable,shared`.
+//! `HIGHWATER_BENCH_ROWS` (default: all) the parts to run, as in `append,durable,shared`. The part `recovery` writes
+//! `HIGHWATER_BENCH_RECOVERY_MB` (default 10,240) twice, `tails` needs room for two pairs and a half, `compaction` for one and a half.
 
 mod append;
+mod beside;
 mod durable;
 mod fetch;
+mod lookup;
 mod many_logs;
 mod shared;
+mod tails;
 
 use highwater_benches::row::{Better, Row};
 use highwater_engine::{Durability, LogSettings, Preallocate, RecordCheck};
@@ -17,12 +21,16 @@ use highwater_engine::{Durability, LogSettings, Preallocate, RecordCheck};
 /// A part of the table: its name, and what measures its rows with so many pairs of so many bytes.
 type Part = (&'static str, fn(rounds: u64, total: u64, rows: &mut Vec<Row>));
 
-const PARTS: [Part; 5] = [
+const PARTS: [Part; 9] = [
     ("append", append::rows),
     ("durable", durable::rows),
     ("shared", shared::rows),
     ("fetch", fetch::rows),
     ("many_logs", many_logs::rows),
+    ("tails", tails::rows),
+    ("compaction", beside::compaction),
+    ("lookup", lookup::rows),
+    ("recovery", lookup::recovery),
 ];
 
 fn main() {
@@ -76,12 +84,12 @@ fn settings(durability: Durability, preallocate: Preallocate, segment: u64) -> L
 
 fn row(
     number: &'static str,
-    what: &'static str,
+    what: impl Into<std::borrow::Cow<'static, str>>,
     against: &'static str,
     ratio: f64,
     better: Better,
     must: f64,
     aim: f64,
 ) -> Row {
-    Row { number, what, against, ratio, better, must, aim }
+    Row { number, what: what.into(), against, ratio, better, must, aim }
 }
