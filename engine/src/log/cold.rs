@@ -7,6 +7,7 @@ use highwater_base::{BLOCK, FilePos, Mono, Offset, WallMs};
 use highwater_io::{Io, IoError, Op, OpenHow, Outcome, Slice};
 
 use super::flight::{Flight, Purpose};
+use super::pace::Pace;
 use super::script::{Script, Step};
 use super::{Log, LogEvent, ReadId};
 use crate::ReadError;
@@ -30,6 +31,7 @@ pub(crate) struct Readers {
     pub(super) clock: u64,
     /// When the log was last used, if it has been idle since.
     pub(super) idle_from: Option<Mono>,
+    pub(super) pace: Pace,
 }
 
 impl Readers {
@@ -325,12 +327,14 @@ impl Log {
         let readable = self.readable(index);
         let Some(file) = self.segments[index].file() else { return false };
         let size = self.segments[index].size;
-        let unit = self.settings.limits.read_bytes as u64;
+        let (unit, most) = self.readers.pace.reads(self.settings.limits.read_bytes as u64);
         let reader = self.readers.slots[slot].as_mut().expect("checked above");
         reader.end_of_file = (readable == size).then_some(size);
         let mut next = reader.pieces.back().map_or(position / BLOCK * BLOCK, |piece| piece.at + piece.len);
         let wanted = (position + reader.need).max(position + 1);
-        while next < readable && (next < wanted || (reader.pieces.len() < reader.ahead && reader.ahead > 1)) {
+        let has_room =
+            |reader: &Reader| reader.ahead > 1 && reader.pieces.len() < reader.ahead && reader.pending < most;
+        while next < readable && (next < wanted || has_room(reader)) {
             let len = match &reader.job {
                 // The first read of a small fetch is a small read.
                 Some(Job::Fetch { max_bytes, .. }) if reader.ahead == 1 => {

@@ -1,7 +1,10 @@
 //! What reads and lookups give.
 
-use highwater_base::{LeaderEpoch, Offset, ProducerId, WallMs};
+use highwater_base::{LeaderEpoch, Mutant, Offset, ProducerId, WallMs};
 use highwater_io::Slice;
+
+use super::cold::{Job, Taken};
+use super::{Log, LogEvent};
 
 /// Names a read or a lookup that waits for the disk.
 ///
@@ -129,4 +132,48 @@ pub struct AbortedTransaction {
     pub producer: ProducerId,
     /// Offset of its first record in this log.
     pub first: Offset,
+}
+
+impl Log {
+    /// Answers a fetch with what it has taken; the reader rests behind it.
+    pub(super) fn finish_fetch(&mut self, slot: usize) -> bool {
+        let reader = self.readers.slots[slot].as_mut().expect("a reader with a job");
+        let base = reader.segment;
+        let Some(Job::Fetch { id, from, taken, upto, max_bytes }) = reader.job.take() else { return true };
+        let Some(mut taken) = taken else {
+            self.events.push_back(LogEvent::ReadDone { id, result: Ok(Fetched::empty(from)) });
+            return true;
+        };
+        if self.settings.mutant == Mutant::ReadsEndEarly {
+            let size = self.segment_index(base).map_or(0, |index| self.segments[index].size);
+            taken.end = taken.end.min(size.saturating_sub(taken.start)).max(taken.start);
+            let data = self.readers.slots[slot].as_ref().and_then(|r| r.slices(taken.start, taken.end));
+            let result = Ok(Fetched { data: data.unwrap_or_default(), ..Fetched::empty(taken.next) });
+            self.events.push_back(LogEvent::ReadDone { id, result });
+            return true;
+        }
+        // Some of it may lie in the tail only.
+        let data = reader.slices(taken.start, taken.end).or_else(|| self.slices_of_both(slot, base, taken));
+        let reader = self.readers.slots[slot].as_mut().expect("a reader with a job");
+        let Some(data) = data else {
+            // The bytes went from memory meanwhile: read them again.
+            reader.seek(base, None, None);
+            reader.job = Some(Job::Fetch { id, from, upto, max_bytes, taken: None });
+            return false;
+        };
+        reader.position = Some(taken.end);
+        reader.expected = Some(taken.next);
+        reader.need = 0;
+        reader.forget_before();
+        self.events
+            .push_back(LogEvent::ReadDone { id, result: Ok(Fetched { data, ..Fetched::empty(taken.next) }) });
+        true
+    }
+
+    fn slices_of_both(&self, slot: usize, base: Offset, taken: Taken) -> Option<Vec<Slice>> {
+        let len = (taken.end - taken.start) as usize;
+        let index = self.segment_index(base)?;
+        let bytes = self.bytes_of(slot, index, taken.start, len)?.into_owned();
+        Some(vec![Slice::from(bytes)])
+    }
 }

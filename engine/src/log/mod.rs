@@ -21,6 +21,7 @@ mod listed;
 mod lookup;
 mod moving;
 mod open;
+mod pace;
 mod read;
 mod rebuild;
 mod recover;

@@ -18,6 +18,8 @@ pub(super) enum Look {
     Batch(BatchFacts),
     /// Bytes are missing that a read will bring.
     Wait,
+    /// A batch that a fetch has no room for any more: only its size was looked at.
+    Full,
     /// No batch begins here: the segment ends.
     End,
     /// Bytes that are not what they must be.
@@ -141,6 +143,8 @@ impl Log {
         if !self.is_awake() {
             return;
         }
+        let flushing = io.is_flushing();
+        self.readers.pace.note(now, self.tail.end(), flushing);
         for slot in 0..self.readers.slots.len() {
             self.drive_reader(slot, now, io);
         }
@@ -284,6 +288,15 @@ impl Log {
             if len as u64 > left {
                 break 'look Look::Bad;
             }
+            let full = match &reader.job {
+                Some(Job::Fetch { taken: Some(taken), max_bytes, .. }) => {
+                    position + len as u64 - taken.start > *max_bytes as u64
+                }
+                _ => false,
+            };
+            if full {
+                break 'look Look::Full;
+            }
             need = len as u64;
             let Some(bytes) = self.bytes_of(slot, index, position, len) else { break 'look Look::Wait };
             let Ok(Some(batch)) = Batch::at(&bytes, 0) else { break 'look Look::Bad };
@@ -343,6 +356,7 @@ impl Log {
     fn take(&mut self, slot: usize, look: Look, now: Now) -> bool {
         match look {
             Look::Wait => unreachable!("handled before"),
+            Look::Full => self.finish_fetch(slot),
             Look::Bad => self.take_bad(slot),
             Look::End => self.take_end(slot, now),
             Look::Batch(facts) => self.take_batch(slot, facts),
@@ -377,8 +391,7 @@ impl Log {
                     return false;
                 }
                 let start = taken.map_or(position, |taken| taken.start);
-                let too_much = taken.is_some() && after.0 - start > *max_bytes as u64;
-                if facts.last >= *upto || too_much {
+                if facts.last >= *upto {
                     return self.finish_fetch(slot);
                 }
                 *taken = Some(Taken { start, end: after.0, next: after.1 });
@@ -454,47 +467,5 @@ impl Log {
                 None => true,
             },
         }
-    }
-
-    /// Answers a fetch with what it has taken; the reader rests behind it.
-    pub(super) fn finish_fetch(&mut self, slot: usize) -> bool {
-        let reader = self.readers.slots[slot].as_mut().expect("a reader with a job");
-        let base = reader.segment;
-        let Some(Job::Fetch { id, from, taken, upto, max_bytes }) = reader.job.take() else { return true };
-        let Some(mut taken) = taken else {
-            self.events.push_back(LogEvent::ReadDone { id, result: Ok(Fetched::empty(from)) });
-            return true;
-        };
-        if self.settings.mutant == Mutant::ReadsEndEarly {
-            let size = self.segment_index(base).map_or(0, |index| self.segments[index].size);
-            taken.end = taken.end.min(size.saturating_sub(taken.start)).max(taken.start);
-            let data = self.readers.slots[slot].as_ref().and_then(|r| r.slices(taken.start, taken.end));
-            let result = Ok(Fetched { data: data.unwrap_or_default(), ..Fetched::empty(taken.next) });
-            self.events.push_back(LogEvent::ReadDone { id, result });
-            return true;
-        }
-        // Some of it may lie in the tail only.
-        let data = reader.slices(taken.start, taken.end).or_else(|| self.slices_of_both(slot, base, taken));
-        let reader = self.readers.slots[slot].as_mut().expect("a reader with a job");
-        let Some(data) = data else {
-            // The bytes went from memory meanwhile: read them again.
-            reader.seek(base, None, None);
-            reader.job = Some(Job::Fetch { id, from, upto, max_bytes, taken: None });
-            return false;
-        };
-        reader.position = Some(taken.end);
-        reader.expected = Some(taken.next);
-        reader.need = 0;
-        reader.forget_before();
-        self.events
-            .push_back(LogEvent::ReadDone { id, result: Ok(Fetched { data, ..Fetched::empty(taken.next) }) });
-        true
-    }
-
-    fn slices_of_both(&self, slot: usize, base: Offset, taken: Taken) -> Option<Vec<highwater_io::Slice>> {
-        let len = (taken.end - taken.start) as usize;
-        let index = self.segment_index(base)?;
-        let bytes = self.bytes_of(slot, index, taken.start, len)?.into_owned();
-        Some(vec![highwater_io::Slice::from(bytes)])
     }
 }

@@ -279,7 +279,7 @@ impl Log {
         self.dir.join(FileName::live(kind, base).with_state(state).to_string())
     }
 
-    /// Bytes read at once by a pass: a quarter of a cold read, so that a shard is not held up by their processing.
+    /// Bytes read or written at once by a pass: a quarter of a cold read, so that appends do not wait for long behind them.
     pub(super) fn slice_bytes(&self) -> u64 {
         (self.settings.limits.read_bytes as u64 / 4).next_multiple_of(BLOCK)
     }

@@ -45,6 +45,8 @@ struct Cursor {
     at: u64,
     /// Bytes read and not used: they begin inside a batch, or with one.
     carry: Vec<u8>,
+    /// There are whole batches among them, which the next slice takes.
+    more: bool,
     /// The offset after the last batch.
     expected: Offset,
 }
@@ -52,7 +54,7 @@ struct Cursor {
 impl Cursor {
     fn at(source: usize, sources: &[Source]) -> Cursor {
         let expected = sources.get(source).map_or(Offset::ZERO, |source| source.base);
-        Cursor { source, at: 0, carry: Vec::new(), expected }
+        Cursor { source, at: 0, carry: Vec::new(), more: false, expected }
     }
 }
 
@@ -67,6 +69,21 @@ enum Doing {
     Settle,
     Files,
 }
+
+/// What came of the batches that were read.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum TakenBatches {
+    /// No whole one is left.
+    All,
+    /// As many as are taken at once.
+    Some,
+    /// As many as the map has room for.
+    Full,
+}
+
+/// Batches of so many bytes, and the one that reaches beyond them, are taken at once: more would hold up the shard for too
+/// long (a record costs 400 nanoseconds).
+const AT_ONCE: usize = 16 << 10;
 
 impl Running {
     pub(super) fn new(
@@ -138,7 +155,8 @@ impl Log {
     /// Submits what comes next, or ends the pass.
     pub(super) fn next_slice(&mut self, now: Now, io: &mut dyn Io) {
         let (segment_bytes, index_bytes) = (self.settings.segment_bytes, self.settings.index_bytes);
-        let write_bytes = self.settings.limits.write_bytes;
+        // Appends wait behind a write.
+        let write_bytes = self.settings.limits.write_bytes.min(self.slice_bytes() as usize);
         let Some(running) = self.compaction.running.as_mut() else { return };
         // Segments that cannot be read are passed over while keys are mapped.
         while running.group.is_none()
@@ -151,6 +169,9 @@ impl Log {
             running.begin_rewriting(segment_bytes, index_bytes);
         }
         let read_all = running.cursor.source >= running.sources_end();
+        if running.cursor.more {
+            return self.take_carried(io);
+        }
         if let Some(group) = running.group {
             if group >= running.groups.len() {
                 self.compaction.cleaned_to = running.pass.end();
@@ -327,19 +348,28 @@ impl Log {
         }
         running.cursor.carry.extend_from_slice(&data[..whole as usize]);
         running.cursor.at += whole;
-        let Some(more) = self.take_batches(source) else { return self.compaction_is_stuck() };
+        self.take_carried(io);
+    }
+
+    /// Takes a part of the batches that were read, so that a shard is not held up by all of them; behind the last of a
+    /// source goes on to the next.
+    fn take_carried(&mut self, io: &mut dyn Io) {
         let Some(running) = self.compaction.running.as_mut() else { return };
-        let ended = running.cursor.at >= source.bytes;
-        if ended && !running.cursor.carry.is_empty() && more {
+        let source = running.sources[running.cursor.source];
+        let Some(taken) = self.take_batches(source) else { return self.compaction_is_stuck() };
+        let Some(running) = self.compaction.running.as_mut() else { return };
+        running.cursor.more = taken == TakenBatches::Some;
+        let ended = running.cursor.at >= source.bytes && taken == TakenBatches::All;
+        if ended && !running.cursor.carry.is_empty() {
             return self.compaction_is_stuck();
         }
-        if ended || !more {
+        if ended || taken == TakenBatches::Full {
             let next = running.cursor.source + 1;
             if running.group.is_none() && self.settings.mutant != Mutant::GapsStayDirty {
                 running.pass.mapped_to(source.end);
             }
             // A full map ends the mapping.
-            let next = if more { next } else { running.sources.len() };
+            let next = if ended { next } else { running.sources.len() };
             running.cursor = Cursor::at(next, &running.sources);
             if let Some(file) = self.compaction.source.take() {
                 self.close_file(file, io);
@@ -348,8 +378,8 @@ impl Log {
         self.due = true;
     }
 
-    /// Maps or rewrites the whole batches that were read. False if the map is full, none if one is not what it must be.
-    fn take_batches(&mut self, source: Source) -> Option<bool> {
+    /// Maps or rewrites some of the whole batches that were read. None if one is not what it must be.
+    fn take_batches(&mut self, source: Source) -> Option<TakenBatches> {
         let mutant = self.settings.mutant;
         let modified = self.segment_index(source.base).map_or(0, |index| self.segments[index].modified_ms);
         let running = self.compaction.running.as_mut()?;
@@ -361,8 +391,12 @@ impl Log {
             _ => &self.producers,
         };
         let mut used = 0;
-        let mut more = true;
+        let mut taken = TakenBatches::All;
         while let Some(batch) = Batch::at(&carry, used).ok()? {
+            if used >= AT_ONCE {
+                taken = TakenBatches::Some;
+                break;
+            }
             let facts =
                 judge(batch, source.base, Some(running.cursor.expected), Some(&self.epochs), mutant).ok()?;
             if facts.last >= source.end {
@@ -372,7 +406,7 @@ impl Log {
             used += batch.size();
             if running.group.is_none() {
                 if !running.pass.map(batch).ok()? {
-                    more = false;
+                    taken = TakenBatches::Full;
                     break;
                 }
                 continue;
@@ -398,6 +432,6 @@ impl Log {
         }
         running.cursor.carry = carry;
         running.cursor.carry.drain(..used);
-        Some(more)
+        Some(taken)
     }
 }
