@@ -6,13 +6,11 @@ use std::hint::black_box;
 use std::time::Duration;
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
-use highwater_base::{LeaderEpoch, Mono, Now, Offset, Uuid, WallMs};
+use highwater_base::Offset;
 use highwater_benches::driver::batch;
+use highwater_benches::in_memory::{CLIENT, NOW, filled, settled};
+use highwater_engine::Read;
 use highwater_engine::batch::{Batches, Header, Rules, arrival, crc32c};
-use highwater_engine::{Durability, Log, LogEvent, LogSettings, Origin, Read, RecordCheck};
-use highwater_io::{Io, MemoryDisk, MemoryIo};
-
-const NOW: Now = Now { mono: Mono::from_nanos(1), wall: WallMs::new(1_700_000_000_000) };
 
 fn checks(c: &mut Criterion) {
     for (name, bytes) in [
@@ -35,37 +33,6 @@ fn checks(c: &mut Criterion) {
     }
 }
 
-/// A log in memory with `bytes` appended `times` times.
-fn filled(bytes: &[u8], times: usize) -> (Log, MemoryIo) {
-    let mut io = MemoryIo::on(MemoryDisk::new());
-    let settings =
-        LogSettings { durability: Durability::Os, records: RecordCheck::Header, ..LogSettings::default() };
-    let mut log = Log::create(NOW, "/log-0".as_ref(), 1, settings, Uuid::ZERO);
-    pump(&mut log, &mut io, |event| matches!(event, LogEvent::Ready));
-    for _ in 0..times {
-        log.append(NOW, bytes, CLIENT).expect("append");
-    }
-    (log, io)
-}
-
-const CLIENT: Origin = Origin::Client { leader_epoch: LeaderEpoch::ZERO };
-
-fn pump(log: &mut Log, io: &mut MemoryIo, mut until: impl FnMut(&LogEvent) -> bool) {
-    let mut completions = Vec::new();
-    loop {
-        log.step(NOW, io);
-        io.reap(&mut completions);
-        for completion in completions.drain(..) {
-            log.complete(NOW, completion, io);
-        }
-        while let Some(event) = log.poll_event() {
-            if until(&event) {
-                return;
-            }
-        }
-    }
-}
-
 fn stage(c: &mut Criterion) {
     for (name, bytes) in [("1 KiB", batch(1024, 940)), ("64 KiB", batch(64 << 10, 1024))] {
         let mut group = c.benchmark_group(format!("append of {name}, staged"));
@@ -83,10 +50,8 @@ fn stage(c: &mut Criterion) {
 
 fn slice(c: &mut Criterion) {
     let bytes = batch(16 << 10, 1024);
-    let (mut log, mut io) = filled(&bytes, 400);
+    let (mut log, _io) = settled(&bytes, 400);
     let end = log.log_end();
-    log.want_synced(end);
-    pump(&mut log, &mut io, |event| matches!(event, LogEvent::Synced(upto) if *upto == end));
     let from = Offset::new(end.get() - 1000);
     let mut group = c.benchmark_group("hot fetch");
     group.throughput(Throughput::Bytes(64 << 10));

@@ -8,6 +8,7 @@ pub mod counted;
 pub mod cpu_time;
 pub mod driver;
 pub mod fleet;
+pub mod in_memory;
 pub mod raw;
 pub mod row;
 pub mod scratch;
