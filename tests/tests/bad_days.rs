@@ -135,6 +135,18 @@ fn after_a_clean_stop_everything_is_proven_without_our_files_too() {
     }
 }
 
+#[test]
+fn a_missing_segment_is_rot_to_both() {
+    for (name, from_the_end) in [("verdicts-missing", 1), ("verdicts-missing-end", 0)] {
+        let ours = Ours::new(name);
+        let segments = ours.segments();
+        let missing = segments.len() - 1 - from_the_end;
+        let length = std::fs::metadata(&segments[missing - 1]).expect("a segment").len();
+        std::fs::remove_file(&segments[missing]).expect("removed");
+        assert_eq!(both(&ours, OpenHint::default()), [Some((length, Verdict::Rot)); 2], "{name}");
+    }
+}
+
 /// What `verify --deep` alone finds: each as file, position, what is expected and what was found.
 fn contradictions(dir: &Path) -> Vec<(String, Option<u64>, String, String)> {
     assert_eq!(verify(dir).expect("readable").findings, [], "a file by itself");

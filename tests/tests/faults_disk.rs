@@ -1,7 +1,7 @@
 //! Disks that fail and fill up, kind by kind. `docs/FAULTS.md` says which fault is which.
 
 use highwater_base::{Mutant, Offset};
-use highwater_engine::{AppendError, Durability, Log, LogSettings, Read, ReadError};
+use highwater_engine::{AppendError, Durability, Log, LogSettings, Read, ReadError, Verdict};
 use highwater_io::ErrorKind;
 use highwater_sim::{EDQUOT, EFBIG, EIO, ENOSPC, Fault, FaultKind, Loss, SimDisk, SimIo};
 use highwater_tests::points::{each, reopens};
@@ -304,6 +304,82 @@ fn f16_a_removed_segment_is_told_to_its_readers_only() {
     assert!(stage.read(stage.log.log_end().get() - 12, 100).is_ok());
     stage.keep(&value(stage.time(), 100));
     assert_eq!(stage.log.failure(), None);
+}
+
+/// A log of six segments, stopped in order, and what its checkpoint was when it had two.
+fn with_an_early_checkpoint(mutant: Mutant) -> (SimDisk, Vec<u8>, Offset) {
+    let mut stage = Stage::new(small(mutant));
+    stage.fill(2);
+    let early = stage.files().into_iter().find(|(name, _)| name == "highwater.checkpoint");
+    let (_, early) = early.expect("it was checkpointed");
+    stage.fill(6);
+    let end = stage.log.log_end();
+    (stage.stop(), early, end)
+}
+
+/// The bases of a log's segments.
+fn bases(disk: &SimDisk) -> Vec<i64> {
+    let names = highwater_tests::scenario::files(disk).into_iter();
+    names.filter_map(|(name, _)| name.strip_suffix(".log")?.parse().ok()).collect()
+}
+
+fn without_segments(disk: &SimDisk, gone: &[i64]) -> Result<SimDisk, String> {
+    let mut io = SimIo::new(disk.clone(), 2);
+    for (name, _) in highwater_tests::scenario::files(disk) {
+        let of_these = gone.iter().any(|base| name.starts_with(&format!("{base:020}.")));
+        if of_these && !name.ends_with(".snapshot") {
+            let unlink = highwater_io::Op::Unlink { path: Stage::path(&name) };
+            highwater_io::blocking::run(&mut io, unlink).map_err(|error| error.to_string())?;
+        }
+    }
+    Ok(io.disk().clone())
+}
+
+/// Segments' files that are missing at a start, the last one or some in between, before the last checkpoint and behind it:
+/// said, never passed over. Their offsets are refused, all others are read, none is given twice, and opening once more
+/// says the same and changes nothing. Without the first ones a log begins later, as after retention.
+#[test]
+fn f16_a_segment_that_is_missing_at_a_start_is_told() {
+    holds_and_catches(Mutant::MissingPassedOver, |mutant| {
+        let (stopped, early, end) = with_an_early_checkpoint(mutant);
+        let (settings, bases) = (small(mutant), bases(&stopped));
+        ensure(bases.len() == 6, || format!("{} segments", bases.len()))?;
+        let gone = (0..6).map(|number| number..number + 1).chain([1..4, 4..6]);
+        let when = |gone: std::ops::Range<usize>| {
+            [(true, false), (false, false), (false, true)].map(|how| (gone.clone(), how))
+        };
+        for (gone, (clean, behind)) in gone.flat_map(when) {
+            let at = |what: String| format!("{gone:?} are missing, clean {clean}, behind {behind}: {what}");
+            let mut disk = without_segments(&stopped, &bases[gone.clone()])?;
+            if behind {
+                disk.put(Stage::path("highwater.checkpoint"), &early);
+            }
+            let lost = bases[gone.start]..bases.get(gone.end).copied().unwrap_or(end.get());
+            // The last ones: what was given of them is known from the checkpoint alone.
+            let ends = if behind && gone.end == 6 { lost.start + 1 } else { end.get() };
+            let opened = Stage::open(disk, settings, clean);
+            let (mut stage, report) = opened.map_err(|error| at(error.to_string()))?;
+            let told: Vec<Verdict> = report.findings.iter().map(|finding| finding.verdict).collect();
+            let expected = if gone.start == 0 { vec![] } else { vec![Verdict::Rot] };
+            ensure(told == expected, || at(format!("{told:?} is told")))?;
+            ensure(stage.log.log_end().get() == ends, || at(format!("it ends at {}", stage.log.log_end())))?;
+            for offset in 0..ends {
+                let read = stage.read(offset, 1);
+                let refused = matches!(read, Err(ReadError::Damaged { .. } | ReadError::OutOfRange { .. }));
+                ensure(refused == lost.contains(&offset), || at(format!("offset {offset}: {read:?}")))?;
+            }
+            stage.settle();
+            let image = stage.io.disk().image();
+            let again = Stage::open(stage.io.disk().clone(), settings, false);
+            let (again, report) = again.map_err(|error| at(error.to_string()))?;
+            ensure(again.io.disk().image() == image, || at("changed by a second opening".into()))?;
+            ensure(report.findings.len() == told.len(), || {
+                at("the second opening says something else".into())
+            })?;
+            ensure(stage.keep(&value(stage.time(), 100)).get() == ends + 1, || at("the next append".into()))?;
+        }
+        Ok(())
+    });
 }
 
 /// Out of file handles at any opening: tried again, or refused with the reason, and nothing is lost.

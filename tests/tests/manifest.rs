@@ -10,7 +10,7 @@ use highwater_base::{LeaderEpoch, Mono, Mutant, Offset, PartitionIndex, TopicPar
 use highwater_engine::batch::{BatchBuilder, Batches};
 use highwater_engine::layout::MANIFEST;
 use highwater_engine::{
-    AppendError, Busy, DataDirectory, Log, LogEvent, LogSettings, Origin, Read, StoppedLog,
+    AppendError, Busy, DataDirectory, Log, LogEvent, LogSettings, Origin, Read, ReadError, StoppedLog,
 };
 use highwater_io::Completion;
 use highwater_sim::{Loss, Moment, SimDisk, SimIo};
@@ -174,7 +174,11 @@ impl House {
 
     /// Everything that a log serves is what it was given.
     fn check(&mut self, number: usize) -> Judged {
-        let (mut at, end) = (self.logs[number].log_start(), self.logs[number].log_end());
+        let (start, end) = (self.logs[number].log_start(), self.logs[number].log_end());
+        self.check_range(number, start, end)
+    }
+
+    fn check_range(&mut self, number: usize, mut at: Offset, end: Offset) -> Judged {
         while at < end {
             let now = self.io.clock().now();
             let fetched = match self.logs[number].read(now, at, end, 10_000) {
@@ -390,17 +394,19 @@ enum Change {
     RemovesSegment,
 }
 
+/// The base of the last segment of log 0.
+fn last_base(disk: &SimDisk) -> i64 {
+    let image = disk.image();
+    let logs = image
+        .keys()
+        .filter(|path| path.starts_with(dir(0)) && path.extension().is_some_and(|kind| kind == "log"));
+    let bases = logs.filter_map(|path| path.file_stem()?.to_str()?.parse().ok());
+    bases.max().expect("a segment")
+}
+
 fn changed(mut disk: SimDisk, change: Change) -> SimDisk {
     let log = |base: i64| dir(0).join(format!("{base:020}.log"));
-    let bases: Vec<i64> = disk
-        .image()
-        .keys()
-        .filter(|path| path.starts_with(dir(0)) && path.extension().is_some_and(|kind| kind == "log"))
-        .map(|path| {
-            path.file_stem().and_then(|base| base.to_str()).and_then(|base| base.parse().ok()).unwrap()
-        })
-        .collect();
-    let last = *bases.last().expect("a segment");
+    let last = last_base(&disk);
     let bytes = disk.contents(log(last)).expect("a segment");
     let mut io = SimIo::new(disk.clone(), 4);
     io.clock().advance_to(Mono::ZERO.plus(Duration::from_secs(100)));
@@ -429,7 +435,9 @@ fn a_log_that_somebody_changed_is_opened_by_what_is_there() {
     for change in [Change::Appends, Change::CutsSegment, Change::RemovesSegment] {
         holds_and_catches(Mutant::ManifestTrusted, |mutant| {
             let settings = small(mutant);
-            let left = changed(stopped(settings), change);
+            let stopped = stopped(settings);
+            let last = Offset::new(last_base(&stopped));
+            let left = changed(stopped, change);
             let by_itself = {
                 let mut disk = left.clone();
                 disk.put(Path::new(DATA).join(MANIFEST), b"none");
@@ -442,6 +450,17 @@ fn a_log_that_somebody_changed_is_opened_by_what_is_there() {
             ensure(house.listed == LOGS - 1, || format!("{change:?}: {} of the manifest", house.listed))?;
             house.append(0);
             house.sync();
+            if let Change::RemovesSegment = change {
+                // Of its last segment only offsets are known.
+                let now = house.io.clock().now();
+                let until = by_itself;
+                let refused = house.logs[0].read(now, last, until, 1);
+                let told = matches!(refused, Err(ReadError::Damaged { from, until: to, .. }) if (from, to) == (last, until));
+                ensure(told, || format!("{change:?}: {refused:?}"))?;
+                house.check_range(0, Offset::ZERO, last)?;
+                house.check_range(0, until, until.plus(1))?;
+                return (1..LOGS).try_for_each(|number| house.check(number));
+            }
             (0..LOGS).try_for_each(|number| house.check(number))
         });
     }

@@ -63,6 +63,7 @@ fn r60_a_record_from_the_future_is_refused_and_holds_no_space() {
             format!("a record of the next century: {refused:?}")
         })?;
         ensure(stage.log.log_end() == Offset::ZERO, || "it was appended".into())?;
+        ensure(stage.log.refused_times() == 1, || format!("{} were counted", stage.log.refused_times()))?;
         stage.client(&value(stage.time() + 3_599_000, 100)).map_err(|error| error.to_string())?;
 
         let settings = LogSettings {

@@ -1,12 +1,16 @@
 //! Segments and their indexes in the history of Kafka: each scenario holds by today's rules, and its old rule is caught.
 //! `docs/FAULTS.md` says which is which.
 
+use std::cell::RefCell;
+use std::rc::Rc;
+
 use highwater_base::{Mutant, Offset};
 use highwater_engine::batch::{BatchBuilder, Codec, Marker, set_base_offset, set_leader_epoch};
 use highwater_engine::index::{IndexBuilder, OffsetIndex, TimeIndex};
 use highwater_engine::{AppendError, LogSettings};
 use highwater_io::{Op, blocking};
 use highwater_sim::{Fault, FaultKind, Loss, SimDisk};
+use highwater_tests::points::each;
 use highwater_tests::scenario::{
     EPOCH, Stage, ensure, files, holds_and_catches, marker, small, transactional, value,
 };
@@ -41,6 +45,42 @@ fn r53_a_gap_wider_than_an_index_reaches_rolls() {
             stage = if round == 0 { stage.reopened() } else { stage.killed() };
         }
         ensure(stage.log.log_end().get() == far + 2, || format!("ends at {}", stage.log.log_end()))
+    });
+}
+
+/// Such a gap in what no seal speaks of yet is no missing segment: whatever crash comes, what was synced behind it stays.
+#[test]
+fn r53_what_lies_behind_a_wide_gap_survives_any_crash() {
+    holds_and_catches(Mutant::GapsAreHoles, |mutant| {
+        let mut stage = Stage::new(small(mutant));
+        let kept: Rc<RefCell<Vec<SimDisk>>> = Rc::default();
+        let seen = Rc::clone(&kept);
+        stage.io.watch(move |disk, _| seen.borrow_mut().push(disk.clone()));
+        let far = (1i64 << 31) + 5;
+        let bases = [0, 1, far, far + 1, 2 * far];
+        let mut synced = vec![(0, 0)];
+        for base in bases {
+            stage.replica(&copied(base, stage.time(), 700)).map_err(|error| error.to_string())?;
+            stage.until(|stage| stage.log.synced_end().get() > base);
+            synced.push((kept.borrow().len(), base + 1));
+        }
+        stage.io.watch(|_, _| {});
+        let disks = kept.take();
+        ensure(disks.len() > 20, || format!("only {} operations", disks.len()))?;
+        each(&disks, |index, disk| {
+            let least = synced.iter().rev().find(|(from, _)| *from <= index).map_or(0, |(_, end)| *end);
+            [Loss::Kill, Loss::Unsynced, Loss::RandomSectors].into_iter().try_for_each(|loss| {
+                let opened = Stage::open(disk.power_cut(loss, index as u64), small(mutant), false);
+                let (mut stage, report) = opened.map_err(|error| error.to_string())?;
+                let end = stage.log.log_end().get();
+                let at = |what: String| format!("operation {index}, {loss:?}: {what}");
+                ensure(end >= least, || at(format!("ends at {end}, not {least}: {:?}", report.findings)))?;
+                bases.into_iter().filter(|base| *base < end).try_for_each(|base| {
+                    let read = stage.read(base, 1).map_err(|error| at(error.to_string()))?;
+                    ensure(read.next.get() == base + 1, || at(format!("{base} is not read")))
+                })
+            })
+        })
     });
 }
 

@@ -107,6 +107,10 @@ mutants! {
     CompactionMustShrink = "compaction_must_shrink",
     /// A compacted segment takes its place without a sync between the renames (R67, KAFKA-12520).
     SwapUnsynced = "swap_unsynced",
+    /// A gap that is wider than a segment's reach is a missing segment, and ends the log (R53).
+    GapsAreHoles = "gaps_are_holes",
+    /// Segments that are missing at a start are passed over (F16).
+    MissingPassedOver = "missing_passed_over",
     /// A tombstone goes with the first pass that can drop it (R89, R95, KAFKA-4529).
     TombstonesGoAtOnce = "tombstones_go_at_once",
     /// A pass does not know which transactions were aborted (R90, KAFKA-8351).

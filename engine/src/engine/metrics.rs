@@ -57,6 +57,8 @@ pub struct LogMetrics {
     pub appended_bytes: u64,
     /// Batches refused, whatever for.
     pub refused_batches: u64,
+    /// Those of them in which a record's time lies too far in the past or the future.
+    pub refused_times: u64,
     /// Reads answered, also those with nothing in them.
     pub reads: u64,
     /// Bytes of batches that they gave.

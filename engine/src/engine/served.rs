@@ -128,6 +128,7 @@ impl Served {
     pub(super) fn metrics(&self) -> LogMetrics {
         let scrub = self.log.scrub_facts();
         LogMetrics {
+            refused_times: self.log.refused_times(),
             scrubbed_bytes: scrub.bytes,
             scrub_rounds: scrub.rounds,
             rotten_slices: scrub.rotten,

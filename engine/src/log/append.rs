@@ -34,7 +34,10 @@ impl Log {
                 self.append_one(now, batches, leader_epoch, Writer::Coordinator)
             }
             Origin::Replica { leader_epoch } => self.append_copies(now, batches, leader_epoch),
-        }?;
+        };
+        let refused_time = matches!(appended, Err(AppendError::Batch(BatchError::Timestamp { .. })));
+        self.refused_times += u64::from(refused_time);
+        let appended = appended?;
         if !appended.duplicate {
             self.due = true;
             self.unsynced_since.get_or_insert(now.mono);
@@ -137,6 +140,11 @@ impl Log {
             self.stage(now, [&packed, &[]], first, leader_epoch, &again, None)?;
         }
         Ok(Appended { first, last, end: last.plus(1), append_time, duplicate: false })
+    }
+
+    /// How many batches were refused since it was opened because a record's time lies too far in the past or the future.
+    pub fn refused_times(&self) -> u64 {
+        self.refused_times
     }
 
     /// Stamps and stages one batch whose checksum is still to be compared. Only the header is copied twice, unless

@@ -86,7 +86,7 @@ impl Log {
         let mut rest = here.rest;
         // What was prepared and not used does not count.
         let mut distance = here.data_end.saturating_sub(at.0);
-        let follows = on_disk.get(number + 1).is_some_and(|next| next.base == at.1);
+        let follows = self.follows(io, on_disk, number, at.1)?;
         if !(follows && rest == Rest::Zeros) {
             for later in &on_disk[number + 1..] {
                 let path = self.path(FileKind::Log, later.base);

@@ -89,7 +89,8 @@ impl Log {
                 steps.push(Step::Stat { path: self.path(FileKind::Log, base) });
                 let script = run(io, std::mem::take(&mut steps))?;
                 let modified = WallMs::new(script.modified_ms());
-                let seal = gathered.seal.take().expect("checked above").finish(modified);
+                let seal =
+                    gathered.seal.take().expect("checked above").followed_by(segment.end).finish(modified);
                 steps.extend(write_file(self.path(FileKind::Seal, base), seal.encode()));
                 changed = true;
             } else if !fits && sealed.is_some() {
@@ -236,9 +237,10 @@ impl Log {
                 report.removed.push(from.clone());
                 steps.extend([Step::RenameIfThere { from, to: to.clone() }, Step::Remove { path: to }]);
             }
+            // One durably gone before the one in front of it goes: a crash must not leave a hole.
+            steps.push(Step::SyncDir { path: self.dir.clone() });
         }
         if !steps.is_empty() {
-            steps.push(Step::SyncDir { path: self.dir.clone() });
             report.changed = true;
             run(io, steps)?;
         }

@@ -19,6 +19,7 @@ mod judge;
 mod keep;
 mod listed;
 mod lookup;
+mod missing;
 mod moving;
 mod open;
 mod pace;
@@ -190,6 +191,8 @@ pub struct Log {
     recycling: recycle::Recycling,
     compaction: compact::CompactionState,
     moving: moving::Moving,
+    /// Batches refused because of a record's time.
+    refused_times: u64,
     cut: Option<Cut>,
     /// [`Log::close`] was called and waits for its turn.
     close_wanted: bool,
@@ -267,6 +270,7 @@ impl Log {
             recycling: recycle::Recycling::default(),
             compaction: compact::CompactionState::default(),
             moving: moving::Moving::default(),
+            refused_times: 0,
             cut: None,
             close_wanted: false,
             delete_wanted: false,

@@ -109,7 +109,9 @@ impl Log {
             log.settle_directory(io, checkpoint.is_none())?;
         }
         if segments.is_empty() {
-            segments.push(log.make_first_segment(io, now, &mut report)?);
+            segments.push(log.make_segment(io, now, log.log_start, &mut report)?);
+        } else if let Some(end) = log.missing_end(io, &found, &segments, checkpoint)? {
+            segments.push(log.make_segment(io, now, end, &mut report)?);
         }
         log.recover(io, now, &found, segments, checkpoint, hint, &mut report)?;
         let first = log.segments[0].base;
@@ -167,14 +169,14 @@ impl Log {
         Ok(())
     }
 
-    /// An empty segment where the log starts.
-    fn make_first_segment(
-        &mut self,
+    /// An empty segment.
+    fn make_segment(
+        &self,
         io: &mut dyn Park,
         now: Now,
+        base: Offset,
         report: &mut RecoveryReport,
     ) -> Result<OnDisk, OpenError> {
-        let base = self.log_start;
         let path = self.path(FileKind::Log, base);
         let how = OpenHow::CreateOrEmpty;
         let direct = self.settings.direct;
@@ -190,7 +192,9 @@ impl Log {
         hint: OpenHint,
         report: &mut RecoveryReport,
     ) -> Result<(), OpenError> {
-        let mut steps = vec![Step::Unlink { path: self.dir.join(CHECKPOINT) }];
+        let sync = || Step::SyncDir { path: self.dir.clone() };
+        // The newest first, each durably, so that a crash leaves a log without a hole.
+        let mut steps = vec![Step::Unlink { path: self.dir.join(CHECKPOINT) }, sync()];
         for segment in self.segments.drain(..).rev() {
             if let Some(file) = segment.file() {
                 steps.extend([Step::Adopt(file), Step::Close]);
@@ -200,6 +204,7 @@ impl Log {
                 report.removed.push(path.clone());
                 steps.push(Step::Remove { path });
             }
+            steps.push(sync());
         }
         run(io, steps)?;
         self.checkpoint = Default::default();
@@ -207,7 +212,7 @@ impl Log {
         self.epochs.clear();
         self.epochs_dirty = true;
         self.producers.clear();
-        let segment = self.make_first_segment(io, now, report)?;
+        let segment = self.make_segment(io, now, self.log_start, report)?;
         let found = list(io, &self.dir)?;
         self.snapshots = found.snapshots.clone();
         self.recover(io, now, &found, vec![segment], None, hint, report)

@@ -443,6 +443,7 @@ impl Log {
             return self.check_ends(slot, base);
         }
         match self.segments.get(self.segment_holding(base) + 1).map(|next| next.base) {
+            Some(next) if next > base && self.refuse_hole(slot, next) => true,
             Some(next) if next > base => {
                 let reader = self.readers.slots[slot].as_mut().expect("a reader with a job");
                 let position = if matches!(reader.job, Some(Job::Time { .. })) { None } else { Some(0) };
@@ -452,8 +453,7 @@ impl Log {
             }
             _ => match self.readers.slots[slot].as_mut().and_then(|reader| reader.job.take()) {
                 Some(Job::Fetch { id, from, .. }) => {
-                    let result = Ok(Fetched::empty(from));
-                    self.events.push_back(LogEvent::ReadDone { id, result });
+                    self.events.push_back(LogEvent::ReadDone { id, result: Ok(Fetched::empty(from)) });
                     true
                 }
                 Some(job @ Job::Time { .. }) => self.time_not_found(slot, job, now),

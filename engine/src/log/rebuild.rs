@@ -1,7 +1,7 @@
 //! One segment of a recovery: walked, judged, and made whole. The only code that cuts a log because of what it found.
 
 use highwater_base::{FilePos, Mutant, Offset, WallMs};
-use highwater_io::{OpenHow, Park};
+use highwater_io::{FileId, OpenHow, Park};
 
 use super::Log;
 use super::open::{OnDisk, open_file, read_at, read_file, run};
@@ -69,8 +69,9 @@ impl Log {
         let mut window = Window::new(file, len, self.settings.limits.read_bytes);
         let checkpointed = proof.map_or(0, |proof| proof.of(number, len));
         // A seal is written once its segment is synced, the marker of a clean stop (Kafka's too) once everything is.
-        let sealed = if checkpointed < len { self.binding_seal(io, found, on_disk[number])? } else { None };
+        let sealed = self.binding_seal(io, found, on_disk[number])?;
         let proven = if sealed.is_some() || plan.clean { len } else { checkpointed };
+        sealed.iter().for_each(|seal| self.note_missing(base, seal, limit, report));
         // What an index says of bytes that nobody proved may be of other bytes.
         let trusted = checkpointed > 0 || (plan.clean && proof.is_none() && is_last);
         let resumes = number >= plan.index_from && trusted;
@@ -101,17 +102,13 @@ impl Log {
             at = (walked.position, walked.next);
             match walked.stop {
                 Stop::Reached if end == checkpointed && end_offset.is_some_and(|offset| offset != at.1) => {
-                    run(io, [Step::Adopt(file), Step::Close])?;
-                    return Ok(Next::Void);
+                    return void(io, file);
                 }
                 Stop::Reached if end == len => {
-                    break if is_hole(on_disk, number, at.1, proof) { Next::End } else { Next::Go };
+                    break self.behind(io, on_disk, number, at.1, proof, &sealed)?;
                 }
                 Stop::Reached => {}
-                Stop::Overrun => {
-                    run(io, [Step::Adopt(file), Step::Close])?;
-                    return Ok(Next::Void);
-                }
+                Stop::Overrun => return void(io, file),
                 Stop::Bad if at.0 < proven => {
                     gathered.seal = None;
                     let until = sealed.as_ref().map_or(limit, |seal| seal.last_offset.plus(1).min(limit));
@@ -127,7 +124,7 @@ impl Log {
                         }
                     }
                     None => {
-                        let follows = on_disk.get(number + 1).is_some_and(|next| next.base == at.1);
+                        let follows = self.follows(io, on_disk, number, at.1)?;
                         break if follows && !self.was_cut(report, base) { Next::Go } else { Next::End };
                     }
                 },
@@ -275,9 +272,8 @@ impl Log {
     }
 }
 
-/// Whether a segment is missing behind one that ends at `end`. Ours follow each other without a gap; of Kafka's, compacted
-/// ones do not.
-fn is_hole(on_disk: &[OnDisk], number: usize, end: Offset, proof: Option<Proof>) -> bool {
-    let unproven = proof.is_some_and(|proof| number >= proof.segment);
-    unproven && on_disk.get(number + 1).is_some_and(|next| next.base != end)
+/// The file is not the one that the checkpoint is of.
+fn void(io: &mut dyn Park, file: FileId) -> Result<Next, OpenError> {
+    run(io, [Step::Adopt(file), Step::Close])?;
+    Ok(Next::Void)
 }

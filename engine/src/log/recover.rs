@@ -238,8 +238,12 @@ impl Log {
                 segment.aborted = txns.entries().map(|(_, aborted)| aborted).collect();
             }
         }
-        if let Some(seal) = self.seal_on_disk(io, found, base)?
-            && seal.state(WallMs::new(modified_ms)) == SealState::Binding
+        let seal = self.seal_on_disk(io, found, base)?;
+        let binding = seal.filter(|seal| seal.state(WallMs::new(modified_ms)) == SealState::Binding);
+        if let Some(seal) = &binding {
+            self.note_missing(base, seal, segment.end, report);
+        }
+        if let Some(seal) = binding
             && seal.length.get() > len
         {
             // The same file has lost its end.

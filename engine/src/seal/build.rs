@@ -19,6 +19,7 @@ pub struct SealBuilder {
     first_epoch: LeaderEpoch,
     last_epoch: LeaderEpoch,
     max_timestamp: WallMs,
+    next: Offset,
     /// Up to the one that the last batch begins in, whose sum is still in the making.
     pieces: Vec<SealedPiece>,
     sum: crc32fast::Hasher,
@@ -40,6 +41,7 @@ impl SealBuilder {
             first_epoch: LeaderEpoch::NONE,
             last_epoch: LeaderEpoch::NONE,
             max_timestamp: WallMs::NONE,
+            next: Offset::NONE,
             pieces: Vec::new(),
             sum: crc32fast::Hasher::new(),
         }
@@ -97,6 +99,12 @@ impl SealBuilder {
         ByteLen::new(self.length)
     }
 
+    /// The next segment begins at `next`, and its name is durable ([`Seal::next`]).
+    #[must_use]
+    pub fn followed_by(self, next: Offset) -> SealBuilder {
+        SealBuilder { next, ..self }
+    }
+
     /// The seal of these batches; `modified` is the file's modification time after its last write.
     pub fn finish(&self, modified: WallMs) -> Seal {
         Seal {
@@ -107,6 +115,7 @@ impl SealBuilder {
             last_epoch: self.last_epoch,
             max_timestamp: self.max_timestamp,
             modified,
+            next: self.next,
             pieces: self.pieces(self.length),
         }
     }

@@ -34,7 +34,7 @@ pub(crate) use slice::{BEHIND, Unfinished, look};
 pub const SEAL_PIECE: usize = 64 << 10;
 
 const MAGIC: [u8; 8] = *b"HWSEAL\r\n";
-const FORMAT_VERSION: u32 = 2;
+const FORMAT_VERSION: u32 = 3;
 
 // Where each field lies, all big-endian. The file is written once, synced and never changed: a crash may leave it
 // missing or torn, which its own checksum at the end tells.
@@ -46,7 +46,8 @@ const FIRST_EPOCH: usize = LAST_OFFSET + 8;
 const LAST_EPOCH: usize = FIRST_EPOCH + 4;
 const MAX_TIMESTAMP: usize = LAST_EPOCH + 4;
 const MODIFIED: usize = MAX_TIMESTAMP + 8;
-const PIECE: usize = MODIFIED + 8;
+const NEXT: usize = MODIFIED + 8;
+const PIECE: usize = NEXT + 8;
 const COUNT: usize = PIECE + 4;
 /// Bytes before the pieces.
 const HEADER: usize = COUNT + 4;
@@ -103,6 +104,9 @@ pub struct Seal {
     pub max_timestamp: WallMs,
     /// When its file was last modified.
     pub modified: WallMs,
+    /// The base offset of the segment behind it, whose name was durable when it was sealed; none if that is not known. What a
+    /// compaction drops from the segment's end, and a gap that a leader left, lie before it: they are not missing.
+    pub next: Offset,
     pieces: Vec<SealedPiece>,
 }
 
@@ -143,6 +147,7 @@ impl Seal {
         out.extend_from_slice(&self.last_epoch.get().to_be_bytes());
         out.extend_from_slice(&self.max_timestamp.get().to_be_bytes());
         out.extend_from_slice(&self.modified.get().to_be_bytes());
+        out.extend_from_slice(&self.next.get().to_be_bytes());
         out.extend_from_slice(&(SEAL_PIECE as u32).to_be_bytes());
         out.extend_from_slice(&(self.pieces.len() as u32).to_be_bytes());
         for piece in &self.pieces {
@@ -188,6 +193,7 @@ impl Seal {
             last_epoch: LeaderEpoch::new(u32_at(LAST_EPOCH) as i32),
             max_timestamp: WallMs::new(i64_at(MAX_TIMESTAMP)),
             modified: WallMs::new(i64_at(MODIFIED)),
+            next: Offset::new(i64_at(NEXT)),
             pieces: (0..count)
                 .map(|i| {
                     let (first, sum) =
@@ -218,7 +224,7 @@ pub enum SealError {
     Magic,
     /// Of another version.
     Version {
-        /// The version; 2 was expected.
+        /// The version; 3 was expected.
         found: u32,
     },
     /// Its own checksum differs.
@@ -282,7 +288,8 @@ mod tests {
                 WallMs::new(7),
             );
         }
-        builder.finish(WallMs::new(1_700_000_000_000))
+        let next = Offset::new(10 + batches.len() as i64);
+        builder.followed_by(next).finish(WallMs::new(1_700_000_000_000))
     }
 
     fn differing(seal: &Seal, batches: &[Vec<u8>]) -> Vec<std::ops::Range<u64>> {
@@ -295,18 +302,19 @@ mod tests {
     }
 
     #[test]
-    fn version_2_has_these_bytes() {
+    fn version_3_has_these_bytes() {
         let batches = batches(&[100, 200]);
         let seal = sealed(&batches);
         let fronts = [&batches[0][..21], &batches[1][..21]].concat();
         let hex: String = seal.encode().iter().map(|b| format!("{b:02x}")).collect();
         let mut expected = format!(
-            "48575345414c0d0a00000002\
+            "48575345414c0d0a00000003\
              {:016x}\
              000000000000000a000000000000000b\
              0000000300000004\
              0000000000000007\
              0000018bcfe56800\
+             000000000000000c\
              0001000000000001\
              00000000{:08x}",
             batches[0].len() + batches[1].len(),

@@ -139,6 +139,13 @@ pub enum Damage {
         /// What the segment says.
         expected: String,
     },
+    /// The segments of these offsets are missing behind this one, by its seal.
+    Missing {
+        /// The first offset that is missing.
+        from: Offset,
+        /// Where the next segment begins.
+        until: Offset,
+    },
     /// A file says something else than the batches (only `verify_deep` looks for it).
     Contradicts {
         /// What the batches say.
@@ -206,6 +213,9 @@ impl fmt::Display for Damage {
             }
             Damage::Entry { entry, found, expected } => {
                 write!(f, "entry {entry} says {found}, expected {expected}")
+            }
+            Damage::Missing { from, until } => {
+                write!(f, "the segments of offsets {from} to {until} (exclusive) are missing behind it")
             }
             Damage::Contradicts { expected, found } => {
                 write!(f, "says {found}, expected by the batches {expected}")

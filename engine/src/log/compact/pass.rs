@@ -268,6 +268,7 @@ impl Log {
     fn finish_group(&mut self, now: Now, io: &mut dyn Io) {
         let Some(running) = self.compaction.running.as_mut() else { return };
         let alone = running.group_sources().len() == 1;
+        let next = running.group_sources().last().map_or(Offset::NONE, |source| source.end);
         let Some(output) = &mut running.output else { return };
         let base = output.base;
         if !output.changed && alone {
@@ -292,12 +293,13 @@ impl Log {
             }
             Finish::Settled(modified) => {
                 output.index.finish();
+                let seal = output.seal.clone().followed_by(next);
                 let aborted: Vec<u8> = output.aborted.iter().flat_map(|aborted| aborted.encode()).collect();
                 let files = [
                     (FileKind::OffsetIndex, Some(output.index.offset_bytes().to_vec())),
                     (FileKind::TimeIndex, Some(output.index.time_bytes().to_vec())),
                     (FileKind::TxnIndex, (!aborted.is_empty()).then_some(aborted)),
-                    (FileKind::Seal, Some(output.seal.finish(modified).encode())),
+                    (FileKind::Seal, Some(seal.finish(modified).encode())),
                 ];
                 let mut steps = Vec::new();
                 for (kind, bytes) in files {

@@ -49,7 +49,7 @@ impl Dumper<'_> {
             line.string("file", shown).plain("length", seal.length).plain("first_offset", seal.first_offset);
             line.plain("last_offset", seal.last_offset).plain("first_epoch", seal.first_epoch);
             line.plain("last_epoch", seal.last_epoch).plain("max_timestamp", seal.max_timestamp.get());
-            line.plain("modified_ms", seal.modified.get());
+            line.plain("modified_ms", seal.modified.get()).plain("next", seal.next);
             let pieces = seal.pieces().iter().map(|piece| match piece.first {
                 Some(first) => format!("{{\"first\":{first},\"crc\":{}}}", piece.sum),
                 None => "null".to_owned(),
@@ -59,6 +59,7 @@ impl Dumper<'_> {
             writeln!(
                 self.out,
                 "seal {shown}: {} bytes, offsets {} to {}, epochs {} to {}, largest time {}, sealed file of {} ms, \
+                 next segment at {}, \
                  {} pieces of 64 KiB",
                 seal.length,
                 seal.first_offset,
@@ -67,6 +68,7 @@ impl Dumper<'_> {
                 seal.last_epoch,
                 seal.max_timestamp.get(),
                 seal.modified.get(),
+                seal.next,
                 seal.pieces().len()
             )?;
         }

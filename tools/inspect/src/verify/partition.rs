@@ -42,6 +42,9 @@ impl Verifier<'_> {
             && is_marked
             && matches!(role, PartitionRole::Current | PartitionRole::Future);
         let mut facts = LogFacts::new(clean);
+        let checkpoint = live.iter().find(|(_, name)| name.kind == FileKind::Checkpoint);
+        facts.checkpoint = checkpoint
+            .and_then(|(entry, _)| Checkpoint::newest(&self.files.read_all(&entry.path, u64::MAX).ok()?));
         let mut deep = self.deep.then(|| Deep::new(self.beside(dir, &live, clean)));
         for (i, (entry, name)) in live.iter().enumerate() {
             self.report.files += 1;
@@ -115,7 +118,7 @@ impl Verifier<'_> {
             observers.push(Box::new(deep));
         }
         let before = facts.log_bytes;
-        let seal = beside(FileKind::Seal).and_then(|path| self.seal(path, segment.path));
+        let seal = beside(FileKind::Seal).and_then(|path| self.seal(path, segment.path, facts.checkpoint));
         let sealed = seal.is_some();
         if let Some(seal) = seal {
             observers.push(Box::new(seal));
@@ -197,7 +200,7 @@ impl Verifier<'_> {
     }
 
     /// The seal, to be compared with the segment's batches, if it can be believed and binds.
-    fn seal(&mut self, path: &Path, segment: &Path) -> Option<SealedBatches> {
+    fn seal(&mut self, path: &Path, segment: &Path, checkpoint: Option<Checkpoint>) -> Option<SealedBatches> {
         let bytes = self.whole(path)?;
         let seal = match Seal::decode(&bytes) {
             Ok(seal) => seal,
@@ -211,6 +214,6 @@ impl Verifier<'_> {
             self.report.void_seals.push(path.into());
             return None;
         }
-        Some(SealedBatches::new(seal, facts.len))
+        Some(SealedBatches::new(seal, facts.len, checkpoint))
     }
 }
