@@ -10,7 +10,7 @@ use highwater_engine::batch::BatchBuilder;
 use highwater_engine::compact::CompactionSettings;
 use highwater_engine::{CleanerSettings, Durability, Log, LogEvent, LogSettings, Preallocate, Read, ReadId};
 
-use super::tails::{WARM_UP, at, described, promise};
+use super::tails::{WARM_UP, at, described, promise, stood_still};
 use super::{row, settings};
 
 /// Bytes a second.
@@ -59,7 +59,13 @@ impl Beside for ColdReader {
 }
 
 /// E19.
-pub(super) fn cold_reader(durability: Durability, rounds: u64, total: u64, rows: &mut Vec<Row>) {
+pub(super) fn cold_reader(rounds: u64, total: u64, rows: &mut Vec<Row>) {
+    for durability in [Durability::Os, Durability::Each] {
+        beside_cold_reader(durability, rounds, total, rows);
+    }
+}
+
+fn beside_cold_reader(durability: Durability, rounds: u64, total: u64, rows: &mut Vec<Row>) {
     let dir = Scratch::new("cold-reader");
     let (large, bytes) = (batch(64 << 10, 1024), batch(16 << 10, 1024));
     let load = Load::of(&bytes, RATE, TIME);
@@ -70,10 +76,11 @@ pub(super) fn cold_reader(durability: Durability, rounds: u64, total: u64, rows:
         driver.append_relaxed(&large, total);
         driver.settle();
         let upto = driver.log().log_end();
-        let without = driver.append_open_loop(&load, &mut Nothing).latencies(|sample| sample.due >= WARM_UP);
+        let without = driver.append_open_loop(&load, &mut Nothing);
         let mut reader = ColdReader { next: Offset::ZERO, upto, waits: None, bytes: 0 };
         let run = driver.append_open_loop(&load, &mut reader);
-        let with = run.latencies(|_| true);
+        let counts = !stood_still(&[&without, &run]) && round > 0;
+        let (without, with) = (without.latencies(|sample| sample.due >= WARM_UP), run.latencies(|_| true));
         println!(
             "round {round}: {durability:?}, beside a reader of {} MB/s: {}; without: {}",
             (reader.bytes as f64 / 1e6 / run.wall.as_secs_f64()) as u64,
@@ -81,7 +88,7 @@ pub(super) fn cold_reader(durability: Durability, rounds: u64, total: u64, rows:
             described(&without)
         );
         assert!(reader.bytes > 0, "nothing was read");
-        if round > 0 {
+        if counts {
             ratios.push(at(&with, 0.99) / at(&without, 0.99));
         }
         drop(driver);
@@ -166,7 +173,7 @@ fn beside_compaction(durability: Durability, rounds: u64, total: u64, rows: &mut
         let mut driver = Driver::new(&name, usual);
         let keys = fill(&mut driver, total);
         let upto = driver.log().log_end();
-        let without = driver.append_open_loop(&load, &mut Nothing).latencies(|sample| sample.due >= WARM_UP);
+        let without = driver.append_open_loop(&load, &mut Nothing);
         // All that was filled in is sealed, and behind the checkpoint.
         driver.turn_until(|now, log| {
             log.set_high_watermark(log.synced_end());
@@ -176,7 +183,9 @@ fn beside_compaction(durability: Durability, rounds: u64, total: u64, rows: &mut
         let mut compacting = Compacting { upto, passes: 0, over: false };
         let start = Instant::now();
         let with = driver.append_open_loop(&Load { time: Duration::ZERO, ..load }, &mut compacting);
-        let (took, with) = (start.elapsed().as_secs_f64(), with.latencies(|_| true));
+        let took = start.elapsed().as_secs_f64();
+        let counts = !stood_still(&[&without, &with]) && round > 0;
+        let (without, with) = (without.latencies(|sample| sample.due >= WARM_UP), with.latencies(|_| true));
         println!(
             "round {round}: {durability:?}, beside compaction of {} MB with {keys} keys in {} passes, {took:.1} s: {}; \
              without: {}",
@@ -185,7 +194,7 @@ fn beside_compaction(durability: Durability, rounds: u64, total: u64, rows: &mut
             described(&with),
             described(&without)
         );
-        if round > 0 {
+        if counts {
             ratios.push(at(&with, 0.99) / at(&without, 0.99));
         }
         drop(driver);

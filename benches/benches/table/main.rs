@@ -4,7 +4,7 @@
 //! on a virtual machine first-touch memory and a growing page cache measure the hypervisor.
 //! `HIGHWATER_BENCH_ROUNDS` (default 5) sets the number of pairs, `HIGHWATER_BENCH_MB` (default 1024) the size of one,
 //! `HIGHWATER_BENCH_ROWS` (default: all) the parts to run, as in `append,durable,shared`. The part `recovery` writes
-//! `HIGHWATER_BENCH_RECOVERY_MB` (default 10,240) twice, `tails` needs room for two pairs and a half, `compaction` for one and a half.
+//! `HIGHWATER_BENCH_RECOVERY_MB` (default 10,240) twice, `retention` needs room for two pairs and a half, `compaction` for one and a half.
 
 mod append;
 mod beside;
@@ -21,13 +21,15 @@ use highwater_engine::{Durability, LogSettings, Preallocate, RecordCheck};
 /// A part of the table: its name, and what measures its rows with so many pairs of so many bytes.
 type Part = (&'static str, fn(rounds: u64, total: u64, rows: &mut Vec<Row>));
 
-const PARTS: [Part; 9] = [
+const PARTS: [Part; 11] = [
     ("append", append::rows),
     ("durable", durable::rows),
     ("shared", shared::rows),
     ("fetch", fetch::rows),
     ("many_logs", many_logs::rows),
-    ("tails", tails::rows),
+    ("rolls", tails::rolls),
+    ("retention", tails::retention),
+    ("cold_reader", beside::cold_reader),
     ("compaction", beside::compaction),
     ("lookup", lookup::rows),
     ("recovery", lookup::recovery),

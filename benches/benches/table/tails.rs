@@ -11,7 +11,7 @@ use highwater_benches::row::{Better, Row, median};
 use highwater_benches::scratch::Scratch;
 use highwater_engine::{Durability, Preallocate};
 
-use super::{beside, row, settings};
+use super::{row, settings};
 
 /// Bytes a second, and of a segment, where rolls are looked at.
 const RATE: u64 = 200_000_000;
@@ -27,15 +27,20 @@ const RETIRED: u64 = 2;
 const EVERY: Duration = Duration::from_micros(500);
 const TIME: Duration = Duration::from_secs(4);
 
-/// Row 13.
-pub(super) fn rows(rounds: u64, total: u64, rows: &mut Vec<Row>) {
+/// E17.
+pub(super) fn rolls(rounds: u64, total: u64, rows: &mut Vec<Row>) {
     for durability in [Durability::Os, Durability::Each] {
-        rolls(durability, rounds, total, rows);
+        across_rolls(durability, rounds, total, rows);
     }
-    retention(rounds, total, rows);
-    for durability in [Durability::Os, Durability::Each] {
-        beside::cold_reader(durability, rounds, total, rows);
+}
+
+/// Whether the process stood still in one of these, which is then not counted.
+pub(super) fn stood_still(runs: &[&Run]) -> bool {
+    let longest = runs.iter().filter_map(|run| run.stood_still).max();
+    if let Some(longest) = longest {
+        println!("not counted: the process stood still for {:.1} s", longest.as_secs_f64());
     }
+    longest.is_some()
 }
 
 /// Microseconds at a quantile.
@@ -80,8 +85,8 @@ impl Split {
     }
 }
 
-/// E17. The control is a log of one segment, of which the same windows are looked at: what a ratio is worth on this machine.
-fn rolls(durability: Durability, rounds: u64, total: u64, rows: &mut Vec<Row>) {
+/// The control is a log of one segment, of which the same windows are looked at: what a ratio is worth on this machine.
+fn across_rolls(durability: Durability, rounds: u64, total: u64, rows: &mut Vec<Row>) {
     let dir = Scratch::new("rolls");
     let bytes = batch(64 << 10, 1024);
     let load = Load::of(&bytes, RATE, Duration::from_nanos(total * 1_000_000_000 / RATE));
@@ -99,7 +104,7 @@ fn rolls(durability: Durability, rounds: u64, total: u64, rows: &mut Vec<Row>) {
         };
         let (rolls, plain) = (measured(SEGMENT), measured(2 * total));
         assert!(!rolls.rolls.is_empty() && plain.rolls.is_empty(), "{} rolls", rolls.rolls.len());
-        if run > 0 {
+        if !stood_still(&[&rolls, &plain]) && run > 0 {
             rolled += rolls.rolls.len();
             rolling.add(&rolls, &rolls.rolls);
             let windows: Vec<Duration> = (1..)
@@ -126,7 +131,7 @@ pub(super) fn promise(durability: Durability) -> &'static str {
 }
 
 /// E18.
-fn retention(rounds: u64, total: u64, rows: &mut Vec<Row>) {
+pub(super) fn retention(rounds: u64, total: u64, rows: &mut Vec<Row>) {
     let dir = Scratch::new("retention");
     let (large, small) = (batch(64 << 10, 1024), batch(4 << 10, 1024));
     let mut keeping = settings(Durability::Each, Preallocate::Ahead, total);
@@ -140,11 +145,14 @@ fn retention(rounds: u64, total: u64, rows: &mut Vec<Row>) {
             driver.append_relaxed(&large, total / 8);
         }
         driver.settle();
-        let idle = driver.append_open_loop(&load, &mut Nothing).latencies(|sample| sample.due >= WARM_UP);
+        let idle = driver.append_open_loop(&load, &mut Nothing);
         let log = driver.log();
         log.set_high_watermark(log.synced_end());
         log.update_settings(highwater_engine::LogSettings { retention_bytes: Some(1), ..keeping });
-        let during = driver.append_open_loop(&load, &mut Nothing).latencies(|_| true);
+        let during = driver.append_open_loop(&load, &mut Nothing);
+        let counts = !stood_still(&[&idle, &during]) && round > 0;
+        let idle = idle.latencies(|sample| sample.due >= WARM_UP);
+        let during = during.latencies(|_| true);
         assert_eq!(driver.log().segment_count(), 1, "segments after retention");
         let left = std::fs::read_dir(&name).expect("the log's directory").flatten();
         let left = left.filter(|entry| entry.file_name().to_string_lossy().ends_with(".deleted")).count();
@@ -154,7 +162,7 @@ fn retention(rounds: u64, total: u64, rows: &mut Vec<Row>) {
             described(&during),
             described(&idle)
         );
-        if round > 0 {
+        if counts {
             ratios.push(at(&during, 0.99) / at(&idle, 0.99));
         }
         drop(driver);

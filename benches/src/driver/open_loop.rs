@@ -73,7 +73,12 @@ pub struct Run {
     pub rolls: Vec<Duration>,
     /// How long it took until the last was acknowledged.
     pub wall: Duration,
+    /// The process stood still meanwhile (somebody stopped it): a sleep took this much longer than it was to take.
+    pub stood_still: Option<Duration>,
 }
+
+/// Sleeps take this much longer only if the process is stopped.
+const STANDS_STILL: Duration = Duration::from_millis(500);
 
 impl Run {
     /// The latencies, in nanoseconds, of the appends for which `which` is true.
@@ -95,7 +100,7 @@ impl Driver {
         samples.clear();
         let (mut rolls, mut waiting) = (Vec::new(), VecDeque::<(Offset, Duration)>::with_capacity(4096));
         let (start, mut next, mut last) = (Instant::now(), Duration::ZERO, Duration::MAX);
-        let mut segments = self.log.segment_count();
+        let (mut segments, mut stood_still) = (self.log.segment_count(), None);
         loop {
             let at = start.elapsed();
             if last == Duration::MAX && at >= load.time && beside.is_over() {
@@ -114,14 +119,17 @@ impl Driver {
                 next += load.every;
             }
             if next > last && waiting.is_empty() {
-                return Run { samples, rolls, wall: at };
+                return Run { samples, rolls, wall: at, stood_still };
             }
             if last == Duration::MAX {
                 beside.drive(self.now, &mut self.log);
             }
-            let idle = next.saturating_sub(start.elapsed());
-            self.turn_within(if next > last { Duration::MAX } else { idle }, |event| beside.hear(event));
+            let before = start.elapsed();
+            let idle = if next > last { Duration::MAX } else { next.saturating_sub(before) };
+            self.turn_within(idle, |event| beside.hear(event));
             let (at, acknowledged) = (start.elapsed(), self.log.acknowledged_end());
+            let too_long = (at - before).checked_sub(idle.saturating_add(STANDS_STILL));
+            stood_still = stood_still.max(too_long.map(|more| more + STANDS_STILL));
             while waiting.front().is_some_and(|(end, _)| *end <= acknowledged) {
                 let (_, due) = waiting.pop_front().expect("checked above");
                 samples.push(Sample { due, latency: at - due });

@@ -266,6 +266,11 @@ impl Log {
         }
     }
 
+    /// Whether files wait to be removed until those that are being removed are gone.
+    pub(super) fn removes_lag(&self, now: Now) -> bool {
+        self.retention.waiting.iter().any(|waiting| waiting.remove_at <= now.mono)
+    }
+
     pub(super) fn removed_files(&mut self) {}
 
     pub(super) fn rest_deadline(&self) -> Option<Mono> {

@@ -72,6 +72,8 @@ pub(crate) struct Script {
     done: usize,
     /// How long the file at the front is, once a [`Step::Remove`] has looked.
     remaining: Option<u64>,
+    /// It was cut, and that is not synced.
+    cut: bool,
     data: Vec<u8>,
     loaded: Vec<Option<Vec<u8>>>,
     /// The file of a [`Step::Load`] under way.
@@ -86,8 +88,11 @@ pub(crate) struct Script {
     settled: Settled,
 }
 
-/// Cut from a file at once when it is removed.
-const REMOVE_SLICE: u64 = 64 << 20;
+/// Cut from a file at once when it is removed, and synced: a file system mounted with `discard` tells the device of all that
+/// was freed at its next commit, and a device that is told of hundreds of megabytes answers nothing else meanwhile.
+const REMOVE_SLICE: u64 = 8 << 20;
+/// Cut at once from a file that is used again.
+const CUT_SLICE: u64 = 64 << 20;
 /// Read at once by [`Step::Read`].
 const READ_PIECE: usize = 1 << 20;
 
@@ -176,6 +181,7 @@ impl Script {
             Step::Unlink { path } => Op::Unlink { path: path.clone() },
             Step::Remove { path } => match (self.remaining, self.file) {
                 (None, _) => Op::Stat { path: path.clone() },
+                (Some(_), Some(file)) if self.cut => Op::Sync { file, data_only: false, urgent: false },
                 (Some(len), Some(file)) if len > 0 => {
                     Op::Truncate { file, len: len.saturating_sub(REMOVE_SLICE) }
                 }
@@ -188,6 +194,12 @@ impl Script {
             Step::RemoveTree { path } => Op::ReadDir { path: path.clone() },
             Step::RemoveDir { path } => Op::RemoveDir { path: path.clone() },
         })
+    }
+
+    /// Whether the next operation cuts a slice from a file that goes, and the script may rest before it.
+    pub(crate) fn may_rest(&self) -> bool {
+        let removes = matches!(self.steps.front(), Some(Step::Remove { .. }));
+        removes && !self.cut && self.file.is_some() && self.remaining.is_some_and(|len| len > 0)
     }
 
     /// Takes the completion of what [`Script::next_op`] gave.
@@ -280,9 +292,11 @@ impl Script {
             (None, Outcome::Stat { links, .. }) if links > 1 => self.remaining = Some(0),
             (None, Outcome::Stat { len, .. }) => self.remaining = Some(len),
             (Some(_), Outcome::Opened { file, .. }) => self.file = Some(file),
+            (Some(_), Outcome::Done) if self.cut => self.cut = false,
             (Some(0), Outcome::Done) if self.file.is_some() => self.file = None,
             (Some(len), Outcome::Done) if self.file.is_some() => {
-                self.remaining = Some(len.saturating_sub(REMOVE_SLICE));
+                let left = len.saturating_sub(REMOVE_SLICE);
+                (self.remaining, self.cut) = (Some(left), left > 0);
             }
             (_, _) => {
                 self.remaining = None;
@@ -310,6 +324,11 @@ impl Script {
             ) => {
                 self.remaining = None;
                 self.advance();
+                Progress::Next
+            }
+            // Nobody counts on the sync of a file that goes; what is left of it goes at once.
+            (Step::Remove { .. }, _) if self.cut => {
+                (self.remaining, self.cut) = (Some(0), false);
                 Progress::Next
             }
             // The handle is gone whatever it says; what mattered was synced before.
@@ -360,8 +379,8 @@ fn remove_entry(dir: &std::path::Path, name: OsString, kind: highwater_io::Entry
 
 /// Cuts the file from `len` bytes to `to`, in slices.
 pub(crate) fn cut_steps(len: u64, to: u64) -> impl Iterator<Item = Step> {
-    let slices = len.saturating_sub(to).div_ceil(REMOVE_SLICE);
-    (1..=slices).map(move |n| Step::Truncate { len: len.saturating_sub(n * REMOVE_SLICE).max(to) })
+    let slices = len.saturating_sub(to).div_ceil(CUT_SLICE);
+    (1..=slices).map(move |n| Step::Truncate { len: len.saturating_sub(n * CUT_SLICE).max(to) })
 }
 
 /// Writes a whole file in place and syncs it. For files that are rebuilt if a crash tears them.
