@@ -440,26 +440,31 @@ mod tests {
     }
 
     #[test]
-    fn a_large_file_is_cut_in_slices_before_it_goes() {
-        let mut io = MemoryIo::new();
-        make_dir(&mut io);
-        let mut make = Script::new([
-            Step::Open { path: "/d/f".into(), how: OpenHow::CreateNew, direct: false },
-            Step::Truncate { len: REMOVE_SLICE * 2 + 5 },
-            Step::Close,
-        ]);
-        run(&mut io, &mut make).unwrap();
-        let mut script = Script::new([Step::Remove { path: "/d/f".into() }]);
-        let mut lens = Vec::new();
-        while let Some(op) = script.next_op() {
-            if let Op::Truncate { len, .. } = &op {
-                lens.push(*len);
+    fn each_cut_of_a_file_that_goes_is_synced_and_a_sync_that_fails_ends_only_the_cutting() {
+        for fails in [false, true] {
+            let mut io = MemoryIo::new();
+            make_dir(&mut io);
+            let open = Step::Open { path: "/d/f".into(), how: OpenHow::CreateNew, direct: false };
+            let mut make = Script::new([open, Step::Truncate { len: REMOVE_SLICE * 2 + 5 }, Step::Close]);
+            run(&mut io, &mut make).unwrap();
+            let mut script = Script::new([Step::Remove { path: "/d/f".into() }]);
+            let mut ops = String::new();
+            loop {
+                let rests = script.may_rest();
+                let Some(op) = script.next_op() else { break };
+                let (name, sync) = (format!("{op:?}"), matches!(op, Op::Sync { .. }));
+                assert_eq!(rests, name.starts_with("Truncate"));
+                ops.push(name.chars().next().unwrap());
+                let result = match sync && fails {
+                    true => Err(IoError::of(ErrorKind::Other, "sync", "/d/f".to_owned())),
+                    false => blocking::run(&mut io, op),
+                };
+                assert!(matches!(script.complete(result), Progress::Next));
             }
-            let result = blocking::run(&mut io, op);
-            assert!(matches!(script.complete(result), Progress::Next));
+            // Stat, Open, then Truncate and Sync, Close, Unlink.
+            assert_eq!(ops, if fails { "SOTSCU" } else { "SOTSTSTCU" });
+            assert!(blocking::run(&mut io, Op::Stat { path: "/d/f".into() }).is_err());
         }
-        assert_eq!(lens, [REMOVE_SLICE + 5, 5, 0]);
-        assert!(blocking::run(&mut io, Op::Stat { path: "/d/f".into() }).is_err());
     }
 
     #[test]
