@@ -105,6 +105,39 @@ fn old_segments_go_once_the_log_start_that_gives_them_up_is_durable() {
     assert!(matches!(gone, ReadError::OutOfRange { log_start, .. } if log_start == start));
 }
 
+/// The read before ended where its segment does, and rests there.
+#[test]
+fn a_read_goes_on_with_the_next_segment_though_its_last_one_went() {
+    let mut world = World::new(settings());
+    for _ in 0..14 {
+        world.append(3000);
+    }
+    let read = |world: &mut World, from: i64| {
+        let asked = world.log.read(world.now, Offset::new(from), Offset::MAX, 1).expect("it is there");
+        assert!(matches!(asked, Read::Pending(_)), "from the disk");
+        for _ in 0..1000 {
+            for event in world.turn() {
+                if let LogEvent::ReadDone { result, .. } = event {
+                    return result.expect("it can be read").next.get();
+                }
+            }
+        }
+        panic!("the read is never answered");
+    };
+    // Two batches are in each segment.
+    assert_eq!((read(&mut world, 0), read(&mut world, 1)), (1, 2));
+    world.log.set_high_watermark(world.log.log_end());
+    world.log.trim(Offset::new(2));
+    world.pass(100);
+    assert!(
+        !world.names().iter().any(|name| name.starts_with("00000000000000000000.log")),
+        "{:?}",
+        world.names()
+    );
+    assert!(world.names().iter().any(|name| name == "00000000000000000002.log"), "{:?}", world.names());
+    assert_eq!(read(&mut world, 2), 3);
+}
+
 #[test]
 fn nothing_above_the_high_watermark_goes() {
     let mut world = World::new(LogSettings { retention_bytes: Some(0), ..settings() });

@@ -422,8 +422,8 @@ impl Log {
 
     fn take_end(&mut self, slot: usize, now: Now) -> bool {
         let reader = self.readers.slots[slot].as_mut().expect("a reader with a job");
+        let base = reader.segment;
         if let Some((began, expected)) = reader.damaged.take() {
-            let base = reader.segment;
             let Some(index) = self.segment_index(base) else { return true };
             let (end, until) = (self.segments[index].size, self.segments[index].end);
             self.found_damage(Damage {
@@ -438,20 +438,20 @@ impl Log {
         if matches!(reader.job, Some(Job::Fetch { taken: Some(_), .. })) {
             return self.finish_fetch(slot);
         }
-        let base = reader.segment;
         if matches!(reader.job, Some(Job::Check { .. })) {
             return self.check_ends(slot, base);
         }
-        match self.segments.get(self.segment_holding(base) + 1).map(|next| next.base) {
-            Some(next) if next > base && self.refuse_hole(slot, next) => true,
-            Some(next) if next > base => {
+        // The one after it, even if it has gone itself since a read came to rest at its end.
+        match self.segments.iter().map(|segment| segment.base).find(|next| *next > base) {
+            Some(next) if self.refuse_hole(slot, next) => true,
+            Some(next) => {
                 let reader = self.readers.slots[slot].as_mut().expect("a reader with a job");
                 let position = if matches!(reader.job, Some(Job::Time { .. })) { None } else { Some(0) };
                 reader.seek(next, position, position.map(|_| next));
                 self.skip_segments_for_time(slot);
                 false
             }
-            _ => match self.readers.slots[slot].as_mut().and_then(|reader| reader.job.take()) {
+            None => match self.readers.slots[slot].as_mut().and_then(|reader| reader.job.take()) {
                 Some(Job::Fetch { id, from, .. }) => {
                     self.events.push_back(LogEvent::ReadDone { id, result: Ok(Fetched::empty(from)) });
                     true
