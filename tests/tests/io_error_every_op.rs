@@ -12,10 +12,11 @@ use std::time::Duration;
 use highwater_base::Mutant;
 use highwater_engine::batch::BatchBuilder;
 use highwater_engine::{Durability, LogSettings};
-use highwater_sim::{Behaviour, EIO, ENOSPC, Fault, FaultKind, Loss};
+use highwater_sim::{Behaviour, EIO, ENOSPC, Fault, FaultKind, Loss, SimDisk, SimIo};
 use highwater_tests::model::Violation;
 use highwater_tests::recover::check;
-use highwater_tests::workload::{Plan, Run, run, tiny_compacted};
+use highwater_tests::rig::Rig;
+use highwater_tests::workload::{Plan, Run, run, tiny, tiny_compacted};
 
 /// One of the workloads that every fault is tried on: durability, seed and device differ.
 #[derive(Clone, Copy, Debug)]
@@ -238,6 +239,49 @@ fn a_log_that_gives_up_for_want_of_space_is_found_out() {
     let mut cases = all_cases(vec![Base { mutant: Mutant::NoSpaceIsFinal, ..bases()[0] }]);
     cases.retain(|case| case.name == "write" && case.fault.kind == FaultKind::Error(ENOSPC));
     assert!(violations_of(&cases, |case, seed| judge(*case, seed)) > 0);
+}
+
+/// Appends to small segments, none of which waits for anything but room in memory.
+fn hurried(settings: LogSettings, seed: u64, fault: Option<Fault>) -> Rig {
+    let mut disk = SimDisk::new();
+    disk.put("/data/meta.properties", b"");
+    let mut io = SimIo::new(disk, seed);
+    fault.into_iter().for_each(|fault| io.inject(fault));
+    let mut rig = Rig::create(io, settings, false);
+    for number in 0..30 {
+        let value = vec![number as u8; 2000 + (number * 977 + seed as usize * 131) % 4000];
+        let batch = BatchBuilder::new().record(1_767_225_600_000, None, Some(&value)).build();
+        while rig.append(&batch).is_err() {
+            assert!(!rig.has_failed(), "{:?}", rig.log.failure());
+            if !rig.pump() {
+                rig.pass(Duration::from_millis(1));
+            }
+        }
+        rig.step();
+    }
+    rig.settle();
+    rig
+}
+
+/// A segment may be full before it has its name: the file that is called the next one until then is not made anew.
+#[test]
+fn renames_that_later_segments_overtake_lose_nothing() {
+    let settings = LogSettings { segment_bytes: 8 << 10, ..tiny(Durability::Each) };
+    for seed in 0..40 {
+        let operations = hurried(settings, seed, None).operations().clone();
+        // Those of the creation, and of the epochs, come before.
+        let renames = (0..).zip(operations).filter(|(_, name)| *name == "rename");
+        for (at, _) in renames.take(6) {
+            let fault = Fault { at, kind: OVERTAKEN, lasting: true };
+            let mut rig = hurried(settings, seed, Some(fault));
+            let (start, end, model) = (rig.log.log_start().get(), rig.log.log_end().get(), rig.model());
+            let read = rig.read_all(start, end).and_then(|bytes| model.judge_bytes(start, end, &bytes));
+            assert_eq!(read, Ok(()), "seed {seed}, operation {at}");
+            let disk = rig.io.disk().power_cut(Loss::Unsynced, seed);
+            let left = check(&disk, &model, settings, Loss::Unsynced, seed, false);
+            assert_eq!(left, Ok(()), "seed {seed}, operation {at}");
+        }
+    }
 }
 
 #[test]

@@ -148,12 +148,14 @@ impl Log {
         self.segments.back().is_some_and(|active| active.size >= self.settings.segment_bytes / 4 * 3)
     }
 
-    /// Whether no file has or is getting the name `next.prepared`: the last one that had it has its own for good.
+    /// Whether no file has or is getting the name `next.prepared`: each that had it has its own for good. A segment may be
+    /// full before it has.
     pub(super) fn next_name_is_free(&self) -> bool {
+        let mut live = self.segments.iter().rev().map_while(Segment::live);
         self.next.is_none()
             && !self.is_running(&Purpose::Next)
             && !self.is_running(&Purpose::Reuse)
-            && self.active().live().is_some_and(|live| live.name == Name::Durable)
+            && live.all(|live| live.name == Name::Durable)
     }
 
     /// The path of a file of this log.
