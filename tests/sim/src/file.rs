@@ -31,6 +31,20 @@ pub(crate) enum What {
     SetLen(u64),
 }
 
+impl Change {
+    /// Whether `later` must not be durable before this one is: it would be undone.
+    fn holds(&self, later: &Change) -> bool {
+        let end = |first: &u64, bytes: &Arc<[u8]>| first + (bytes.len() as u64).div_ceil(SECTOR);
+        match (&self.what, &later.what) {
+            (What::SetLen(_), _) => true,
+            (What::Sectors { first, bytes }, What::Sectors { first: then, bytes: over }) => {
+                *first < end(then, over) && *then < end(first, bytes)
+            }
+            _ => false,
+        }
+    }
+}
+
 impl std::fmt::Debug for Change {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let sure = if self.sure { " (sure)" } else { "" };
@@ -130,19 +144,23 @@ impl File {
     }
 
     /// A flush of the device: sectors in blocks that are written and durable already become durable. Lengths do not, nor
-    /// does what lies in space that was only reserved or is new: those need metadata. Bytes that stay behind may be
-    /// overwritten later, so everything after them stays too.
+    /// does what lies in space that was only reserved or is new: those need metadata. What stays behind may still come to
+    /// be durable later, so what was written over it, or behind a cut, stays too.
     pub(crate) fn flush(&mut self, upto: u64) {
-        let mut pending = std::mem::take(&mut self.pending).into_iter().peekable();
+        let mut stay: Vec<Change> = Vec::new();
         // One by one: what is settled may have become so by the change before.
-        while let Some(change) = pending.next_if(|change| !self.outlives_flush(change, upto)) {
-            apply(&mut self.durable, &change, &mut |_, _| true);
+        for change in std::mem::take(&mut self.pending) {
+            if self.outlives_flush(&change, upto) || stay.iter().any(|before| before.holds(&change)) {
+                stay.push(change);
+            } else {
+                apply(&mut self.durable, &change, &mut |_, _| true);
+            }
         }
-        self.pending = pending.collect();
+        self.pending = stay;
         self.fold_sure();
     }
 
-    /// Whether a flush of the device leaves this change pending, the first one of the file.
+    /// Whether a flush of the device leaves this change pending, whatever there is before it.
     fn outlives_flush(&self, change: &Change, upto: u64) -> bool {
         let held = match &change.what {
             What::Sectors { first, bytes } => !self.durable.is_settled(first * SECTOR, bytes.len() as u64),
@@ -275,6 +293,22 @@ mod tests {
         grown.write(4, 4096, &[4; 512], false);
         grown.flush(4);
         assert_eq!(lost(&grown)[4096..4608], [4; 512], "settled while an earlier write was pending");
+        let mut behind = File::default();
+        behind.prepare(1, 0, 4096, Prepared::Zeroed);
+        behind.prepare(2, 4096, 4096, Prepared::Allocated);
+        behind.write(3, 4096, &[3; 512], false);
+        behind.write(4, 0, &[4; 512], false);
+        behind.flush(4);
+        let after = lost(&behind);
+        assert_eq!(
+            (&after[..512], &after[4096..4608]),
+            (&[4; 512][..], &[0; 512][..]),
+            "each block by itself"
+        );
+        behind.set_len(5, 256);
+        behind.write(6, 0, &[6; 512], false);
+        behind.flush(6);
+        assert_eq!(lost(&behind)[..512], [4; 512], "behind a cut that may be lost");
         let mut new = File::default();
         new.write(1, 0, &[1; 512], false);
         new.flush(1);
