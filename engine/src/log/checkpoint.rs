@@ -166,6 +166,16 @@ impl Log {
         }
     }
 
+    /// The steps of the checkpoint that a log without segments begins with: nothing of it is proven, and all of it is ours, so
+    /// that a recovery can tell a missing segment from what Apache Kafka's compaction leaves. Its name becomes durable
+    /// with those that are made beside it.
+    pub(super) fn first_checkpoint_steps(&mut self) -> Vec<Step> {
+        let captured = Box::new(self.capture());
+        let steps = self.slot_steps(&captured.checkpoint);
+        self.checkpoint.writing = Some(captured);
+        steps.into()
+    }
+
     /// The steps of the checkpoint that goes with a clean stop; index and snapshot files are written already.
     pub(super) fn last_checkpoint_steps(&mut self) -> Vec<Step> {
         let captured = Box::new(self.capture());
@@ -220,12 +230,7 @@ impl Log {
         if !steps.is_empty() || self.checkpoint.last.is_none() {
             steps.push(Step::SyncDir { path: self.dir.clone() });
         }
-        steps.extend([
-            Step::Open { path: self.dir.join(CHECKPOINT), how: OpenHow::CreateOrWrite, direct: false },
-            Step::Write { at: checkpoint.slot(), data: Slice::from(checkpoint.encode()) },
-            Step::SyncData,
-            Step::Close,
-        ]);
+        steps.extend(self.slot_steps(&checkpoint));
         if self.checkpoint.last.is_none() {
             steps.push(Step::SyncDir { path: self.dir.clone() });
         }
@@ -237,6 +242,15 @@ impl Log {
         self.checkpoint.writing = Some(captured);
         self.checkpoint.dirty_since = None;
         steps
+    }
+
+    fn slot_steps(&self, checkpoint: &Checkpoint) -> [Step; 4] {
+        [
+            Step::Open { path: self.dir.join(CHECKPOINT), how: OpenHow::CreateOrWrite, direct: false },
+            Step::Write { at: checkpoint.slot(), data: Slice::from(checkpoint.encode()) },
+            Step::SyncData,
+            Step::Close,
+        ]
     }
 
     /// A checkpoint that was written as part of something else is on disk.

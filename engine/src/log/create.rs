@@ -22,6 +22,8 @@ impl Log {
             let text = encode_partition_metadata(topic_id);
             steps.extend(replace_file(self.dir.join(PARTITION_METADATA), text.into_bytes()));
         }
+        self.begin_at(now, self.log_start, None, 0);
+        steps.extend(self.first_checkpoint_steps());
         let path = self.path(FileKind::Log, self.log_start);
         // A creation that a crash cut short is begun again.
         steps.push(Step::Open { path, how: OpenHow::CreateOrEmpty, direct: self.settings.direct });
@@ -32,7 +34,6 @@ impl Log {
         if let Some(parent) = self.dir.parent().filter(|parent| !parent.as_os_str().is_empty()) {
             steps.push(Step::SyncDir { path: parent.to_path_buf() });
         }
-        self.begin_at(now, self.log_start, None, 0);
         self.run(Purpose::Create, steps);
     }
 
@@ -44,6 +45,7 @@ impl Log {
         live.settled = script.settled();
         live.step = live.prepared;
         live.name = Name::Durable;
+        self.settle_checkpoint();
         self.state = State::Open;
         self.events.push_back(LogEvent::Ready);
     }

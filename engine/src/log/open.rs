@@ -106,7 +106,7 @@ impl Log {
         log.epochs = epochs.unwrap_or_default();
         log.snapshots = found.snapshots.clone();
         if !hint.clean_stop {
-            log.settle_directory(io, checkpoint.is_none())?;
+            log.settle_directory(io, checkpoint.is_none_or(|checkpoint| checkpoint.sequence == 0))?;
         }
         if segments.is_empty() {
             segments.push(log.make_segment(io, now, log.log_start, &mut report)?);
@@ -142,7 +142,7 @@ impl Log {
     }
 
     /// The process may have died, and not the machine, with names on their way: what is found here must not be taken
-    /// away by the next power cut. A log with a checkpoint was once ready, so its own name is durable.
+    /// away by the next power cut. A log whose checkpoint is not its first was once ready, so its own name is durable.
     fn settle_directory(&self, io: &mut dyn Park, is_new: bool) -> Result<(), OpenError> {
         let mut steps = vec![Step::SyncDir { path: self.dir.clone() }];
         if let Some(parent) = self.dir.parent().filter(|parent| is_new && !parent.as_os_str().is_empty()) {

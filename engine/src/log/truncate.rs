@@ -317,9 +317,6 @@ impl Log {
         for snapshot in stale {
             steps.push(Step::Unlink { path: self.path(FileKind::Snapshot, snapshot) });
         }
-        let path = self.path(FileKind::Log, at);
-        steps.push(Step::Open { path, how: OpenHow::CreateOrEmpty, direct: self.settings.direct });
-        steps.push(Step::SyncDir { path: self.dir.clone() });
         self.epochs.clear();
         self.epochs_dirty = true;
         self.producers.clear();
@@ -328,6 +325,10 @@ impl Log {
         self.begin_at(now, at, None, 0);
         self.log_start = at;
         self.high_watermark = at;
+        steps.extend(self.first_checkpoint_steps());
+        let path = self.path(FileKind::Log, at);
+        steps.push(Step::Open { path, how: OpenHow::CreateOrEmpty, direct: self.settings.direct });
+        steps.push(Step::SyncDir { path: self.dir.clone() });
         self.cut = Some(Cut { to: at, stage: Stage::Restarting { at } });
         self.run(Purpose::Cut, steps);
     }
