@@ -5,6 +5,7 @@
 
 pub mod aftermath;
 pub mod compacted;
+pub mod done;
 pub mod fuzz;
 pub mod golden;
 pub mod ledger;

@@ -103,6 +103,8 @@ pub struct Rig {
     acked_after_failure: bool,
     /// How often the log has moved to another data directory.
     pub moves: usize,
+    /// Segments that retention, or a raised log start, gave up.
+    pub retired: usize,
 }
 
 fn watch(io: &mut SimIo, shared: &Rc<RefCell<Shared>>) {
@@ -155,6 +157,7 @@ impl Rig {
             failed: None,
             acked_after_failure: false,
             moves: 0,
+            retired: 0,
         }
     }
 
@@ -256,6 +259,7 @@ impl Rig {
     fn turn(&mut self, completion: Option<Completion>) -> Option<highwater_base::Mono> {
         let now = self.io.clock().now();
         let before = self.shared.borrow().points.as_ref().map_or(0, Vec::len);
+        let (segments, replaces) = (self.log.segment_count(), self.log.is_compacting());
         let deadline = match completion {
             Some(completion) => {
                 self.log.complete(now, completion, &mut self.io);
@@ -263,6 +267,9 @@ impl Rig {
             }
             None => self.log.step(now, &mut self.io),
         };
+        if !replaces && self.shared.borrow().model.cut.is_none() {
+            self.retired += segments.saturating_sub(self.log.segment_count());
+        }
         // What the log decided to drop in this turn it may have begun to drop in this turn.
         let start = self.log.log_start().get();
         for point in self.shared.borrow_mut().points.iter_mut().flatten().skip(before) {
@@ -420,6 +427,13 @@ impl Rig {
         let image = self.io.disk().image();
         let bases = image.keys().filter(|path| path.extension().is_some_and(|kind| kind == "log"));
         bases.filter_map(|path| path.file_stem()?.to_str()?.parse().ok()).max().unwrap_or(0)
+    }
+
+    /// Changes the log's settings while it runs, and after each opening from now on.
+    pub fn update_settings(&mut self, settings: LogSettings) {
+        self.settings = settings;
+        self.log.update_settings(settings);
+        self.step();
     }
 
     /// Begins to move the log to the other of [`DIRECTORIES`], which must be there.

@@ -1,5 +1,7 @@
 //! A fixed workload on one log: everything a log does, with the order decided by a seed.
 
+use std::collections::BTreeSet;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use highwater_base::{LeaderEpoch, Limits, Prng, ProducerEpoch, ProducerId};
@@ -8,8 +10,12 @@ use highwater_engine::compact::CompactionSettings;
 use highwater_engine::{AppendError, Durability, LogSettings, ReadError};
 use highwater_sim::{Behaviour, Fault, Loss, SimDisk, SimIo};
 
+use crate::done::Done;
 use crate::model::{Violation, frames};
+use crate::moved::DIRECTORIES;
 use crate::rig::{Point, Rig};
+
+mod space;
 
 /// Keys that come again.
 const KEYS: u64 = 12;
@@ -105,6 +111,8 @@ pub struct Run {
     pub violations: Vec<Violation>,
     /// Appends that were refused for want of space.
     pub refused: usize,
+    /// What it did.
+    pub done: Done,
 }
 
 struct Runner {
@@ -117,12 +125,16 @@ struct Runner {
     traces: Vec<u64>,
     violations: Vec<Violation>,
     refused: usize,
+    done: Done,
+    snapshots: BTreeSet<PathBuf>,
 }
 
 /// Runs the workload to its end, or until the log has failed for good.
 pub fn run(plan: Plan) -> Run {
     let mut disk = SimDisk::new();
-    disk.put("/data/meta.properties", b"");
+    for directory in DIRECTORIES {
+        disk.put(format!("{directory}/meta.properties"), b"");
+    }
     let mut io = SimIo::new(disk, plan.seed).behaving(plan.behaviour);
     for fault in &plan.faults {
         io.inject(*fault);
@@ -138,21 +150,25 @@ pub fn run(plan: Plan) -> Run {
         traces: Vec::new(),
         violations: Vec::new(),
         refused: 0,
+        done: Done::default(),
+        snapshots: BTreeSet::new(),
     };
     if runner.plan.short {
         runner.part();
     } else {
         runner.all();
     }
-    let Runner { mut rig, mut traces, violations, refused, .. } = runner;
+    let Runner { mut rig, mut traces, violations, refused, done, snapshots, .. } = runner;
+    let done = Done { retired: rig.retired, moves: rig.moves, snapshots: snapshots.len(), ..done };
     traces.push(rig.io.trace());
     let trace = traces.iter().fold(0, |all: u64, trace| all.rotate_left(7) ^ trace);
     let points = rig.take_points();
-    Run { rig, points, trace, violations, refused }
+    Run { rig, points, trace, violations, refused, done }
 }
 
 impl Runner {
     fn all(&mut self) {
+        self.recycle(|_| {});
         self.appends(20);
         self.read_some(6);
         self.appends(25);
@@ -165,6 +181,7 @@ impl Runner {
         self.read_some(6);
         self.rig.pass(Duration::from_millis(700));
         self.compact(1000);
+        self.relocate();
         if !self.rig.has_failed() {
             self.rig.close_and_reopen();
             self.new_epoch();
@@ -175,8 +192,10 @@ impl Runner {
         self.truncate();
         self.truncate();
         self.appends(10);
+        self.recycle(Runner::relocate);
         self.rig.pass(Duration::from_millis(1500));
         self.read_some(6);
+        self.appends(20);
         self.compact(12);
         self.appends(15);
         self.restart();
@@ -210,6 +229,7 @@ impl Runner {
         self.compact(1000);
         self.rig.pass(Duration::from_millis(700));
         self.read_some(3);
+        self.recycle(|_| {});
         self.rig.settle();
     }
 
@@ -262,7 +282,7 @@ impl Runner {
                 return;
             }
             let (batch, producer) = self.batch();
-            let mut tries = 0;
+            let (mut tries, segments) = (0, self.rig.log.segment_count());
             let appended = loop {
                 match self.rig.append(&batch) {
                     Err(AppendError::Backpressure { .. }) if tries < 200 => {
@@ -283,6 +303,7 @@ impl Runner {
             };
             match appended {
                 Ok(appended) => {
+                    self.done.rolls += self.rig.log.segment_count().saturating_sub(segments);
                     if let Some((which, records)) = producer {
                         self.sequences[which] += records;
                         if self.prng.one_in(4) {
@@ -317,6 +338,8 @@ impl Runner {
             let acknowledged = self.rig.log.acknowledged_end();
             self.rig.log.set_high_watermark(acknowledged);
         }
+        let paths = self.rig.io.disk().image().into_keys();
+        self.snapshots.extend(paths.filter(|path| path.extension().is_some_and(|kind| kind == "snapshot")));
     }
 
     fn read_some(&mut self, count: usize) {
@@ -359,6 +382,7 @@ impl Runner {
         let low = model.log_start.max(self.rig.log.log_start().get()).max(model.compacted);
         let to = model.batches.iter().rev().nth(back).map_or(model.log_end, |(first, _)| *first).max(low);
         self.rig.truncate(to);
+        self.done.truncations += usize::from(self.rig.log.log_end().get() < model.log_end);
         self.resume_producers();
         self.new_epoch();
     }
@@ -390,6 +414,7 @@ impl Runner {
         }
         let before = self.rig.log.size_bytes();
         let begun = (0..3).filter(|_| self.rig.compact(slots)).count();
+        self.done.compactions += begun;
         if self.plan.faults.is_empty() {
             assert!(
                 begun > 0 && self.rig.log.size_bytes() < before,
