@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
 use highwater_base::{LeaderEpoch, Now, Offset, Uuid};
-use highwater_engine::{AppendError, Log, LogEvent, LogSettings, Origin};
+use highwater_engine::{AppendError, Log, LogEvent, LogSettings, Origin, TailSpace};
 use highwater_io::{Completion, IoChoice, Park, production};
 use highwater_runtime::{Clock, Timers};
 
@@ -52,9 +52,13 @@ impl Fleet {
         std::fs::create_dir_all(dir).unwrap_or_else(|e| panic!("cannot make {}: {e}", dir.display()));
         let clock = Clock::start();
         let now = clock.now();
-        let logs = (0..count)
-            .map(|i| Log::create(now, &dir.join(format!("log-{i}")), i as u32 + 1, settings, Uuid::ZERO))
-            .collect();
+        let space = TailSpace::new(settings.limits.shard_tail_bytes);
+        let create = |i: usize| {
+            let mut log = Log::create(now, &dir.join(format!("log-{i}")), i as u32 + 1, settings, Uuid::ZERO);
+            log.share_tail_space(&space);
+            log
+        };
+        let logs = (0..count).map(create).collect();
         let mut fleet = Fleet {
             io,
             clock,

@@ -107,9 +107,9 @@ pub enum AppendError {
     },
     /// The caller's: too much is staged and not yet written. Append again after [`crate::LogEvent::Written`].
     Backpressure {
-        /// Bytes staged.
+        /// Bytes staged by this log, or by all of its shard.
         staged: usize,
-        /// The limit, [`highwater_base::Limits::staged_bytes`].
+        /// The limit, [`highwater_base::Limits::staged_bytes`] or [`highwater_base::Limits::shard_tail_bytes`].
         limit: usize,
     },
     /// The caller's: not in this state.

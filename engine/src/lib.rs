@@ -38,6 +38,7 @@ pub mod index;
 pub mod layout;
 mod log;
 mod manifest;
+mod place;
 pub mod producers;
 pub mod recovery;
 pub mod relocation;
@@ -45,6 +46,7 @@ pub mod retention;
 pub mod seal;
 mod segment;
 mod tail;
+mod tail_space;
 mod ticket;
 pub mod transactions;
 mod whole_file;
@@ -63,6 +65,7 @@ pub use log::{
 };
 pub use manifest::{ListedLog, Manifest, StoppedLog};
 pub use recovery::{Checkpoint, Finding, RecoveryReport, Verdict};
+pub use tail_space::TailSpace;
 pub use ticket::{Promise, Ticket};
 pub use whole_file::{read_file, replace_file};
 

@@ -1,52 +1,12 @@
 //! The recent bytes of a log kept in memory: staged for the disk and served to readers at once.
 
 use std::collections::VecDeque;
-use std::fmt;
 
 use highwater_base::{BLOCK, ByteLen, Limits, Offset};
 use highwater_io::{Chunk, Io, Slice};
 
-/// A byte's place in the life of an open log. Within a segment places follow file positions; where a segment
-/// begins, they are rounded up to a block. So one number orders everything that was ever staged, and a place is
-/// aligned exactly where its file position is.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
-pub(crate) struct Place(u64);
-
-impl Place {
-    pub(crate) const ZERO: Place = Place(0);
-
-    pub(crate) const fn get(self) -> u64 {
-        self.0
-    }
-
-    pub(crate) const fn plus(self, len: u64) -> Place {
-        Place(self.0 + len)
-    }
-
-    /// The bytes in `earlier..self`. Panics if `earlier` is the later one.
-    pub(crate) const fn since(self, earlier: Place) -> u64 {
-        assert!(self.0 >= earlier.0, "Place::since: the earlier place is the later one");
-        self.0 - earlier.0
-    }
-
-    pub(crate) const fn block_floor(self) -> Place {
-        Place(self.0 / BLOCK * BLOCK)
-    }
-
-    pub(crate) const fn block_ceil(self) -> Place {
-        Place(self.0.div_ceil(BLOCK) * BLOCK)
-    }
-
-    pub(crate) const fn is_aligned(self) -> bool {
-        self.0.is_multiple_of(BLOCK)
-    }
-}
-
-impl fmt::Debug for Place {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "~{}", self.0)
-    }
-}
+use crate::TailSpace;
+pub(crate) use crate::place::Place;
 
 /// Where a batch begins. Kept for one batch in about a block, so that a reader walks few headers.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -88,6 +48,10 @@ pub(crate) struct Tail {
     chunk_len: usize,
     small_chunk: usize,
     large_chunk: usize,
+    /// Capacity of all pieces.
+    held: u64,
+    /// What all tails of the shard share, if they do.
+    space: Option<TailSpace>,
 }
 
 impl Tail {
@@ -105,10 +69,12 @@ impl Tail {
             chunk_len: limits.small_chunk_bytes,
             small_chunk: limits.small_chunk_bytes,
             large_chunk: limits.chunk_bytes.max(limits.small_chunk_bytes),
+            held: 0,
+            space: None,
         };
         if !prefix.is_empty() {
             // Just a block: an idle log should not hold a whole chunk for half a block.
-            tail.pieces.push_back(Piece { at: tail.end, chunk: Chunk::new(BLOCK as usize) });
+            tail.add(Chunk::new(BLOCK as usize));
             tail.stage(prefix, |_| ());
             tail.commit();
         }
@@ -117,7 +83,63 @@ impl Tail {
 
     /// One that goes on at `end`, and must not before it is replaced by one with the last block.
     pub(crate) fn without_last_block(segment: Place, end: Place, limits: &Limits) -> Tail {
-        Tail { end, ..Tail::new(segment, end.block_floor(), &[], limits) }
+        let mut tail = Tail::new(segment, end.block_floor(), &[], limits);
+        tail.end = end;
+        tail
+    }
+
+    /// Gives up all that it holds for a new tail, in the same space.
+    pub(crate) fn replace(&mut self, mut by: Tail) {
+        if let Some(space) = self.space.clone() {
+            by.share(&space);
+        }
+        *self = by;
+    }
+
+    /// Counts from now on in what all tails of a shard hold.
+    pub(crate) fn share(&mut self, space: &TailSpace) {
+        if let Some(before) = self.space.replace(space.clone()) {
+            before.change(self.held, 0);
+        }
+        space.change(0, self.held);
+    }
+
+    /// What the tails of the shard hold together, if that is full.
+    pub(crate) fn full_space(&self) -> Option<&TailSpace> {
+        self.space.as_ref().filter(|space| space.is_full())
+    }
+
+    fn holds(&mut self, held: u64) {
+        if let Some(space) = &self.space {
+            space.change(self.held, held);
+        }
+        self.held = held;
+    }
+
+    /// A new last piece; the next staged byte goes there.
+    fn add(&mut self, chunk: Chunk) {
+        self.holds(self.held + chunk.capacity() as u64);
+        self.pieces.push_back(Piece { at: self.end, chunk });
+    }
+
+    /// Length of the next chunk: two should fit in this log's share of the space.
+    fn next_chunk_len(&self) -> usize {
+        let share = self.space.as_ref().map_or(u64::MAX, TailSpace::share) / 2;
+        if share >= self.large_chunk as u64 {
+            self.chunk_len
+        } else if share >= self.small_chunk as u64 {
+            self.small_chunk
+        } else {
+            (self.small_chunk / 4).max(BLOCK as usize)
+        }
+    }
+
+    fn next_chunk(&mut self) -> Chunk {
+        if let Some(chunk) = self.spare.pop_front() {
+            return chunk;
+        }
+        let len = self.next_chunk_len();
+        self.space.as_ref().map_or_else(|| Chunk::new(len), |space| space.chunk(len))
     }
 
     /// Where the next staged byte goes.
@@ -136,16 +158,26 @@ impl Tail {
         current + self.spare.iter().map(Chunk::capacity).sum::<usize>()
     }
 
+    /// Whether more can be staged without memory being looked for, here or by others.
+    pub(crate) fn has_room(&self) -> bool {
+        self.pieces.back().is_some_and(|piece| piece.chunk.spare() > BLOCK as usize)
+            && self.space.as_ref().is_none_or(|space| !space.is_low())
+    }
+
     /// Whether [`Tail::provision`] has something to do.
-    pub(crate) fn is_hungry(&self) -> bool {
-        self.chunk_len > self.small_chunk && self.room() < self.chunk_len
+    fn is_hungry(&self) -> bool {
+        let len = self.next_chunk_len();
+        len > self.small_chunk && self.chunk_len == len && self.room() < len
     }
 
     /// Fetches chunks ahead of need. Fresh memory costs more than the copy, so it comes from the ring's pool; only a
     /// busy log fetches ahead, so that an idle one holds nothing.
     pub(crate) fn provision(&mut self, io: &mut dyn Io) {
+        if let Some(space) = &self.space {
+            space.restock(self.next_chunk_len(), io);
+        }
         while self.is_hungry() {
-            self.spare.push_back(io.chunk(self.chunk_len));
+            self.spare.push_back(io.chunk(self.next_chunk_len()));
         }
     }
 
@@ -158,10 +190,10 @@ impl Tail {
                 _ => 0,
             };
             if n == 0 {
-                let chunk = self.spare.pop_front().unwrap_or_else(|| Chunk::new(self.chunk_len));
+                let chunk = self.next_chunk();
                 self.chunk_len = (self.chunk_len * 2).min(self.large_chunk);
                 debug_assert!(self.end.is_aligned(), "a chunk begins at a block");
-                self.pieces.push_back(Piece { at: self.end, chunk });
+                self.add(chunk);
             }
             self.end = self.end.plus(n as u64);
             bytes = &bytes[n..];
@@ -183,6 +215,7 @@ impl Tail {
                 break;
             }
             let piece = self.pieces.pop_back().expect("just looked at");
+            self.holds(self.held - piece.chunk.capacity() as u64);
             self.spare.push_front(piece.chunk);
         }
         self.end = end;
@@ -203,8 +236,8 @@ impl Tail {
         self.segment = self.end;
         // A chunk that the old segment half filled and that ends at a block would look contiguous.
         if self.pieces.back().is_some_and(|last| last.end() == self.end && last.chunk.spare() > 0) {
-            let chunk = self.spare.pop_front().unwrap_or_else(|| Chunk::new(self.chunk_len));
-            self.pieces.push_back(Piece { at: self.end, chunk });
+            let chunk = self.next_chunk();
+            self.add(chunk);
         }
         self.end
     }
@@ -283,15 +316,16 @@ impl Tail {
         last.checked_sub(1).map_or(next, |index| self.pieces[index].end())
     }
 
-    /// Forgets the oldest pieces while more than `keep` bytes would remain; only what is written, block by block, and
+    /// Forgets the oldest pieces while more than `keep` bytes, or half its share of the space, would remain; only what is written, block by block, and
     /// only up to a batch whose bytes before it are all on disk, so that each batch can be had from one of the two.
     pub(crate) fn evict(&mut self, written: Place, keep: usize) {
         let settled = written.block_floor();
-        let mut held: usize = self.held().get() as usize;
+        // The other half of its share is for what is yet to be written.
+        let keep = self.space.as_ref().map_or(u64::MAX, |space| space.share() / 2).min(keep as u64);
         while let Some(front) = self.pieces.front() {
-            let len = front.chunk.capacity();
+            let len = front.chunk.capacity() as u64;
             let end = front.end();
-            if held < keep + len || end > settled || self.pieces.len() == 1 {
+            if self.held < keep + len || end > settled || self.pieces.len() == 1 {
                 return;
             }
             let next = self.marks.partition_point(|mark| mark.at < end);
@@ -300,22 +334,28 @@ impl Tail {
             }
             self.marks.drain(..next);
             self.pieces.pop_front();
-            held -= len;
+            self.holds(self.held - len);
         }
     }
 
     /// Bytes of memory held, filled or not.
     pub(crate) fn held(&self) -> ByteLen {
-        ByteLen::new(self.pieces.iter().map(|piece| piece.chunk.capacity() as u64).sum())
+        ByteLen::new(self.held)
     }
 
-    /// The log has been idle and everything is written: only the partial last block is kept.
+    /// Everything is written, and the log has been idle or others need the memory: only the partial last block is kept.
     pub(crate) fn rest(&mut self, limits: &Limits) {
         let mut prefix = vec![0; self.end.since(self.end.block_floor()) as usize];
         if !self.peek(self.end.block_floor(), &mut prefix) {
             return;
         }
-        *self = Tail::new(self.segment, self.end, &prefix, limits);
+        self.replace(Tail::new(self.segment, self.end, &prefix, limits));
+    }
+}
+
+impl Drop for Tail {
+    fn drop(&mut self) {
+        self.holds(0);
     }
 }
 

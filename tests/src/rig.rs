@@ -9,7 +9,7 @@ use highwater_base::{LeaderEpoch, Offset, Uuid};
 use highwater_engine::batch::{set_base_offset, set_leader_epoch};
 use highwater_engine::{
     AppendError, Appended, Fetched, Log, LogEvent, LogSettings, OpenError, OpenHint, Origin, ReadError,
-    ReadId, RecoveryReport,
+    ReadId, RecoveryReport, TailSpace,
 };
 use highwater_io::Completion;
 use highwater_sim::{SimDisk, SimIo};
@@ -148,7 +148,7 @@ impl Rig {
         let epoch = LeaderEpoch::new(log.latest_epoch().get().max(0));
         Rig {
             io,
-            log,
+            log: crowded(log),
             epoch,
             settings,
             shared,
@@ -457,7 +457,7 @@ impl Rig {
             self.failed = Some((model.synced, model.written));
             return;
         };
-        (self.log, self.closed) = (log, false);
+        (self.log, self.closed) = (crowded(log), false);
         self.reads.clear();
         let end = self.model().log_end;
         assert_eq!(self.log.log_end().get(), end, "a clean stop loses nothing");
@@ -473,11 +473,17 @@ impl Rig {
         self.io = next;
         watch(&mut self.io, &self.shared);
         let (log, _) = open_log(&mut self.io, self.settings, false)?;
-        self.log = log;
+        self.log = crowded(log);
         self.reads.clear();
         self.found();
         Ok(())
     }
+}
+
+/// The log with so little memory for its tail that it runs out of it now and then.
+fn crowded(mut log: Log) -> Log {
+    log.share_tail_space(&TailSpace::new(40 << 10));
+    log
 }
 
 fn open_log(

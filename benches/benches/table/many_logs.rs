@@ -149,12 +149,19 @@ fn memory(many: &Path, few: &Path, logs: u64, rows: &mut Vec<Row>) {
     rows.push(row("11", what, "(10,000 logs less 10) / 9,990", each / 1024.0, Better::Lower, 4.0, 1.0));
 }
 
+/// Bytes appended before the clock starts, to each log and to all: more than tails may hold.
+const WARM: (u64, u64) = (64 << 20, 1 << 30);
+
 /// Megabytes a second of 4 KiB batches over so many logs in turn, until all are written.
 fn appended(dir: &Scratch, logs: u64, total: u64, bytes: &[u8]) -> f64 {
-    let segment = (total / logs * 5 / 4).next_multiple_of(1 << 16);
+    // What one log takes without beginning a new segment.
+    let total = total.min(logs << 30);
+    // Enough for every buffer to have been used once, and never so full that the next segment is prepared meanwhile.
+    let warm = WARM.1.min(logs * WARM.0);
+    let segment = ((warm + total) / logs * 3 / 2).next_multiple_of(1 << 16);
     let name = dir.join(&format!("fleet-{logs}"));
     let mut fleet = Fleet::new(&name, logs as usize, settings(Durability::Os, Preallocate::Written, segment));
-    fleet.append_round_robin(bytes, logs * bytes.len() as u64);
+    fleet.append_round_robin(bytes, warm);
     fleet.settle();
     let start = Instant::now();
     fleet.append_round_robin(bytes, total);

@@ -21,6 +21,8 @@ pub struct Limits {
     /// Bytes staged and not yet written before appends are refused with back-pressure. Default 8 MiB:
     /// more leaves the processor's cache (`docs/PERFORMANCE.md` has both figures).
     pub staged_bytes: usize,
+    /// Bytes of the tails of all logs of a shard together. Default 256 MiB; [`Limits::tail_bytes`] is less where they are many.
+    pub shard_tail_bytes: u64,
     /// Bytes written and not yet synced under durability `each`. Default 8 MiB; recovery relies on it
     /// to tell a torn tail from rot.
     pub unsynced_bytes: usize,
@@ -71,6 +73,7 @@ impl Limits {
         small_chunk_bytes: 64 << 10,
         tail_bytes: 8 << 20,
         staged_bytes: 8 << 20,
+        shard_tail_bytes: 256 << 20,
         unsynced_bytes: 8 << 20,
         prepare_first_bytes: 64 << 10,
         prepare_min_bytes: 1 << 20,
@@ -99,6 +102,7 @@ impl Limits {
         small_chunk_bytes: 4 << 10,
         tail_bytes: 16 << 10,
         staged_bytes: 32 << 10,
+        shard_tail_bytes: 64 << 10,
         unsynced_bytes: 16 << 10,
         prepare_first_bytes: 4 << 10,
         prepare_min_bytes: 8 << 10,

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use highwater_base::BLOCK;
 
 use crate::arena::Home;
-use crate::copy::copy_past_cache;
+use crate::copy::{copy_past_cache, settle};
 
 /// An allocation aligned to the block. Whoever holds it decides, by type, which part may be written:
 /// a `Buffer` is its only owner; a `Chunk` writes only beyond what any `Slice` of it can see.
@@ -258,6 +258,9 @@ impl Chunk {
 
     /// A counted view of appended bytes. Panics beyond what was appended.
     pub fn slice(&self, range: Range<usize>) -> Slice {
+        // The kernel and other threads see what was appended through views only. (A chunk itself moves to another thread by
+        // locked instructions, which wait for such stores as well.)
+        settle();
         assert!(range.start <= range.end && range.end <= self.len, "Chunk::slice: {range:?} of {}", self.len);
         Slice { memory: Shared::Aligned(Arc::clone(&self.memory)), start: range.start, end: range.end }
     }

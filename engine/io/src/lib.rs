@@ -151,6 +151,12 @@ pub trait Io {
         false
     }
 
+    /// Whether so many plain writes are in flight that one more would only wait: then whoever can wait as well asks for its turn
+    /// ([`Op::Turn`]).
+    fn is_crowded(&self) -> bool {
+        false
+    }
+
     /// What this implementation is, for a log line: `io_uring`, `posix`, `memory`, `sim`.
     fn name(&self) -> &'static str;
 }
@@ -188,6 +194,10 @@ impl<P: Io + ?Sized> Io for Box<P> {
 
     fn is_flushing(&self) -> bool {
         (**self).is_flushing()
+    }
+
+    fn is_crowded(&self) -> bool {
+        (**self).is_crowded()
     }
 
     fn name(&self) -> &'static str {

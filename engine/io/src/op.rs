@@ -169,6 +169,10 @@ pub enum Op {
         /// Where; a few thousand at most, as nothing else gets in between.
         paths: Vec<PathBuf>,
     },
+    /// One's turn to write, of all who asked, in the order in which they did: [`Outcome::Done`], once the thread has nothing else to do
+    /// (or after some milliseconds) and few enough plain writes are in flight. Whoever will have more to write later asks for it,
+    /// and writes what there is as soon as it has it: fewer, larger writes, where the thread or the device is busy. It never fails.
+    Turn,
     /// How large the file system that holds a path is, and how much may still be written to it: [`Outcome::Space`].
     Space {
         /// Where.

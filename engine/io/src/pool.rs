@@ -11,18 +11,19 @@ use crate::arena::{ARENA, Arena, Home};
 use crate::buffer::Registered;
 use crate::{Buffer, Chunk};
 
-/// The sizes kept: (bytes, how many at most). Smaller and larger requests are not worth a slot.
-const CLASSES: [(usize, usize); 2] = [(64 << 10, 2048), (1 << 20, 128)];
+/// The sizes kept: (bytes, how many at most). Smaller and larger requests are not worth a slot. Of each of the larger two there are as
+/// many as the tails of a shard may hold (`Limits::shard_tail_bytes`).
+const CLASSES: [(usize, usize); 3] = [(16 << 10, 4096), (64 << 10, 5120), (1 << 20, 288)];
 
 /// Requests below this are served elsewhere: they would waste most of the smallest class.
-const SMALLEST: usize = 16 << 10;
+const SMALLEST: usize = 8 << 10;
 
 /// How many buffers there can be: the size of the ring's table.
-pub(crate) const SLOTS: usize = CLASSES[0].1 + CLASSES[1].1;
+pub(crate) const SLOTS: usize = CLASSES[0].1 + CLASSES[1].1 + CLASSES[2].1;
 
 /// The pool of one `Io`. Buffers may outlive it and come back from any thread.
 pub(crate) struct Pool {
-    classes: [Class; 2],
+    classes: [Class; 3],
 }
 
 struct Class {
@@ -153,7 +154,7 @@ mod tests {
     fn an_exhausted_class_falls_back_to_plain_memory() {
         let mut pool = Pool::default();
         let mut slots = 0;
-        let held: Vec<Buffer> = (0..CLASSES[0].1 + 3)
+        let held: Vec<Buffer> = (0..CLASSES[1].1 + 3)
             .map(|_| {
                 pool.buffer(64 << 10, |_, _, _| {
                     slots += 1;
@@ -161,7 +162,7 @@ mod tests {
                 })
             })
             .collect();
-        assert_eq!(slots, CLASSES[0].1);
+        assert_eq!(slots, CLASSES[1].1);
         drop(pool);
         assert!(held.iter().all(|buffer| buffer.capacity() == 64 << 10));
     }

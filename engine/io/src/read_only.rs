@@ -41,6 +41,7 @@ fn change(op: &Op) -> Option<(&'static str, String)> {
         | Op::Stat { .. }
         | Op::StatMany { .. }
         | Op::Space { .. }
+        | Op::Turn
         | Op::ReadDir { .. }
         | Op::Listen { .. }
         | Op::CloseListener { .. }
@@ -92,6 +93,10 @@ impl<P: Park> Io for ReadOnly<P> {
 
     fn is_flushing(&self) -> bool {
         self.inner.is_flushing()
+    }
+
+    fn is_crowded(&self) -> bool {
+        self.inner.is_crowded()
     }
 
     fn name(&self) -> &'static str {

@@ -76,7 +76,11 @@ impl Engine {
         let (directories, found, discarded) = Directories::open(&config)?;
         let recycle_space = crate::RecycleSpace::default();
         let mut plans: Vec<OpenPlan> = (0..config.shards)
-            .map(|_| OpenPlan { recycle_space: recycle_space.clone(), ..OpenPlan::default() })
+            .map(|_| OpenPlan {
+                recycle_space: recycle_space.clone(),
+                tail_bytes: config.settings.limits.shard_tail_bytes,
+                ..OpenPlan::default()
+            })
             .collect();
         for log in found {
             plans[shard_of(&log.name, config.shards)].logs.push(log);

@@ -13,7 +13,7 @@ use super::{EngineError, EngineMetrics, LogFacts, LogMetrics};
 use crate::ticket::Promise;
 use crate::{
     Appended, Cleaner, CleanerSettings, Fetched, Isolation, ListedLog, Log, LogSettings, OpenHint,
-    RecoveryReport, RecycleSpace, StoppedLog, TimestampOffset,
+    RecoveryReport, RecycleSpace, StoppedLog, TailSpace, TimestampOffset,
 };
 
 /// What a shard is to open before it serves.
@@ -24,6 +24,8 @@ pub(super) struct OpenPlan {
     pub(super) discarded: Vec<PathBuf>,
     /// Shared by all logs of the engine.
     pub(super) recycle_space: RecycleSpace,
+    /// What the tails of all logs of this shard may hold.
+    pub(super) tail_bytes: u64,
 }
 
 /// One log found on disk.
@@ -154,6 +156,7 @@ pub(super) struct EngineShard {
     listener: Listener,
     cleaner: Cleaner,
     recycle_space: RecycleSpace,
+    tail_space: TailSpace,
     /// Owners with something to do this turn.
     stirred: Vec<u32>,
     stopping: Option<Promise<Result<Vec<LogEnd>, EngineError>>>,
@@ -175,6 +178,7 @@ impl EngineShard {
             listener,
             cleaner: Cleaner::new(now, cleaner),
             recycle_space: plan.recycle_space,
+            tail_space: TailSpace::new(plan.tail_bytes),
             stirred: Vec::new(),
             stopping: None,
             abandoned: false,
@@ -196,6 +200,7 @@ impl EngineShard {
             };
             log.share_settings(&mut shared);
             log.share_recycle_space(&shard.recycle_space);
+            log.share_tail_space(&shard.tail_space);
             shard.logs.push(Some(Served::opened(planned.name.clone(), log, shard.listener.clone())));
             shard.stirred.push(owner);
             found.push(Found { name: planned.name, owner, report });
@@ -228,6 +233,7 @@ impl EngineShard {
                 let owner = self.next_owner();
                 let mut log = Log::create(now, &dir, owner, *settings, Uuid::ZERO);
                 log.share_recycle_space(&self.recycle_space);
+                log.share_tail_space(&self.tail_space);
                 self.logs.push(Some(Served::created(name, log, self.listener.clone(), reply)));
                 self.stirred.push(owner);
             }

@@ -39,7 +39,7 @@ impl Log {
         self.refused_times += u64::from(refused_time);
         let appended = appended?;
         if !appended.duplicate {
-            self.due = true;
+            self.due |= !self.may_gather();
             self.unsynced_since.get_or_insert(now.mono);
             self.readers.idle_from = None;
             self.resting = false;
@@ -77,6 +77,12 @@ impl Log {
         let staged = self.tail.end().since(self.written.min(self.tail.end())) as usize;
         let limit = self.settings.limits.staged_bytes;
         if staged > 0 && staged + len > limit {
+            return Err(AppendError::Backpressure { staged, limit });
+        }
+        if staged > 0
+            && let Some(space) = self.tail.full_space()
+        {
+            let (staged, limit) = (space.held() as usize, space.limit() as usize);
             return Err(AppendError::Backpressure { staged, limit });
         }
         Ok(())

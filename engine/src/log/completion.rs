@@ -6,6 +6,7 @@ use highwater_io::{Completion, ErrorKind, Io, IoError, Outcome};
 use super::flight::{Flight, Purpose};
 use super::roll::NextFile;
 use super::script::{Progress, Script};
+use super::write::Turn;
 use super::{Log, LogEvent, State};
 use crate::LogFailure;
 use crate::segment::Name;
@@ -21,6 +22,7 @@ impl Log {
             Flight::Prepare(place) => self.prepare_done(now, place, completion.result),
             Flight::Script(slot) => self.script_step_done(now, slot as usize, completion.result, io),
             Flight::Stream(number) => self.stream_read_done(number, tag, completion.result),
+            Flight::Turn => self.turn = Turn::Come,
             Flight::Space => self.space_told(completion.result),
             Flight::Close => {}
         }

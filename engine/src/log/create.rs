@@ -64,7 +64,7 @@ impl Log {
         live.step = prepared;
         self.segments.clear();
         self.segments.push_back(Segment::new(base, now.wall.get(), Phase::Live(Box::new(live))));
-        self.tail = Tail::new(Place::ZERO, Place::ZERO, &[], &self.settings.limits);
+        self.tail.replace(Tail::new(Place::ZERO, Place::ZERO, &[], &self.settings.limits));
         self.reset_places(Place::ZERO, base);
     }
 

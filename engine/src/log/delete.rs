@@ -11,6 +11,7 @@ use super::{Log, LogEvent, State};
 use crate::LogSettings;
 use crate::layout::{PartitionDir, PartitionRole};
 use crate::segment::Phase;
+use crate::tail::{Place, Tail};
 
 /// How far deleting has come.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -90,8 +91,7 @@ impl Log {
         self.dir = to;
         self.segments.clear();
         self.ends.clear();
-        self.tail =
-            crate::tail::Tail::new(Default::default(), Default::default(), &[], &self.settings.limits);
+        self.tail.replace(Tail::new(Place::ZERO, Place::ZERO, &[], &self.settings.limits));
         self.state = State::Deleting(Stage::Renaming);
         self.run(Purpose::DeleteRename, steps);
     }

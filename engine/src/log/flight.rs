@@ -18,6 +18,8 @@ pub(crate) enum Flight {
     Script(u32),
     /// A read for this stream.
     Stream(u32),
+    /// The log's turn to write.
+    Turn,
     /// How much room there is.
     Space,
     /// A file being closed; nobody waits.

@@ -174,7 +174,7 @@ impl Log {
         segment.phase = Phase::Live(Box::new(live));
         let end = segment.end;
         self.segments.push_back(Segment { oldest: first_timestamp, ..segment });
-        self.tail = Tail::new(Place::ZERO, place, script.data(), &self.settings.limits);
+        self.tail.replace(Tail::new(Place::ZERO, place, script.data(), &self.settings.limits));
         self.reset_places(place, end);
         Ok(())
     }

@@ -106,7 +106,7 @@ impl Log {
             [offsets.len(), times.len(), active.aborted.len() * crate::index::TXN_ENTRY_BYTES];
         let end = active.end;
         self.segments.push_back(segment_of(active, Phase::Live(Box::new(live))));
-        self.tail = Tail::without_last_block(Place::ZERO, place, &self.settings.limits);
+        self.tail.replace(Tail::without_last_block(Place::ZERO, place, &self.settings.limits));
         self.reset_places(place, end);
         self.checkpoint = CheckpointState::loaded(Some(checkpoint));
         self.snapshots = snapshots;
@@ -189,7 +189,7 @@ impl Log {
                 format!("segment {base}, whose last {missing} bytes are gone since the log was opened");
             return self.fail("open", IoError::of(ErrorKind::Other, "read", file));
         }
-        self.tail = Tail::new(live.place, place, script.data(), &limits);
+        self.tail.replace(Tail::new(live.place, place, script.data(), &limits));
         (self.sleep, self.resting) = (Sleep::Awake, false);
         self.readers.idle_from = None;
     }

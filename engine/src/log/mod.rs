@@ -166,6 +166,7 @@ pub struct Log {
     raw_written_end: Offset,
     /// In flight, in the order of their places.
     writes: VecDeque<InWrite>,
+    turn: write::Turn,
     /// Appends are refused until space returns.
     no_space: Option<NoSpace>,
     /// Appends are refused before there is none.
@@ -253,6 +254,7 @@ impl Log {
             synced: Place::ZERO,
             raw_written_end: start,
             writes: VecDeque::new(),
+            turn: write::Turn::None,
             no_space: None,
             room: space::Room::default(),
             segments: VecDeque::new(),

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use highwater_base::{Mono, Mutant, Now, Offset, WallMs};
+use highwater_base::{BLOCK, Mono, Mutant, Now, Offset, WallMs};
 use highwater_io::{FileId, Io};
 
 use super::flight::Purpose;
@@ -282,6 +282,12 @@ impl Log {
     pub(super) fn drive_rest(&mut self, now: Now) {
         if self.state != State::Open || self.resting {
             return;
+        }
+        if self.written == self.tail.end()
+            && self.tail.held().get() > BLOCK
+            && self.tail.full_space().is_some()
+        {
+            self.tail.rest(&self.settings.limits);
         }
         let busy = self.written < self.tail.end() || !self.readers.is_quiet();
         if busy {

@@ -344,7 +344,7 @@ impl Log {
         };
         let limits = self.settings.limits;
         let at = Place::ZERO.plus(place);
-        self.tail = Tail::new(Place::ZERO, at, script.data(), &limits);
+        self.tail.replace(Tail::new(Place::ZERO, at, script.data(), &limits));
         self.reset_places(at, end);
         let segment = self.segments.back_mut().expect("what was cut to");
         let live = segment.live_mut().expect("it is written to again");

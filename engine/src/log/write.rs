@@ -5,6 +5,7 @@ use highwater_io::{Buffer, ErrorKind, Io, IoError, Op, Outcome, Prepared, Slice}
 
 use super::flight::{Flight, InWrite, WriteState};
 use super::{Log, State};
+use crate::TailSpace;
 use crate::segment::{Ahead, Name, Phase, next_step};
 use crate::tail::Place;
 
@@ -24,6 +25,17 @@ fn patience(in_flight: usize, flushing: bool, write_bytes: u64) -> u64 {
     }
 }
 
+/// Where a log stands among all that would write.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Turn {
+    /// Not in the line.
+    None,
+    /// It waits.
+    Asked,
+    /// It may write, once.
+    Come,
+}
+
 /// One write, decided and not yet made.
 #[derive(Clone, Copy, Debug)]
 struct Plan {
@@ -36,13 +48,50 @@ struct Plan {
 }
 
 impl Log {
+    /// What this log's tail counts in: the logs of a shard share one. Without it a log heeds no limit but its own.
+    pub fn share_tail_space(&mut self, space: &TailSpace) {
+        self.tail.share(space);
+    }
+
     /// Submits writes while there is something to write and a slot free.
     pub(super) fn drive_writes(&mut self, now: Now, io: &mut dyn Io) {
         self.retry_writes(now, io);
         while self.writes.len() < self.settings.limits.writes_in_flight {
             let Some(plan) = self.plan_write(io.is_flushing()) else { break };
+            if self.waits_for_turn(plan, io) {
+                return;
+            }
             self.submit_write(plan, io);
         }
+        if self.turn == Turn::Come {
+            self.turn = Turn::None;
+        }
+    }
+
+    /// Whether a write waits for its turn: nobody waits for it, and it may grow meanwhile, or could not start.
+    fn waits_for_turn(&mut self, plan: Plan, io: &mut dyn Io) -> bool {
+        let grows = plan.to >= self.tail.end().block_floor()
+            && plan.to.since(plan.from) < self.settings.limits.write_bytes as u64;
+        let can_wait = !self.is_eager() && (grows || io.is_crowded());
+        match self.turn {
+            Turn::Come => {
+                self.turn = Turn::None;
+                false
+            }
+            Turn::Asked => can_wait,
+            Turn::None if can_wait => {
+                self.turn = Turn::Asked;
+                io.submit(Op::Turn, self.flights.begin(self.owner, Flight::Turn));
+                true
+            }
+            Turn::None => false,
+        }
+    }
+
+    /// Whether what was just appended can do without a step of its own: the log waits for its turn to write, and takes all there
+    /// is with it when that comes.
+    pub(super) fn may_gather(&self) -> bool {
+        self.turn == Turn::Asked && !self.is_eager() && self.tail.has_room()
     }
 
     /// Whether somebody waits for durability of what is not durable yet.
@@ -109,6 +158,7 @@ impl Log {
         let most = PRIVATE_BYTES.min(limits.write_bytes as u64);
         if partial
             && (idle || live.rolled)
+            && (self.turn != Turn::Come || whole <= from)
             && padded <= most
             && padded <= room
             && (eager || padded <= most / 2)

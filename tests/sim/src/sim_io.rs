@@ -1,7 +1,7 @@
 //! [`SimIo`]: the I/O contract on a simulated disk and network.
 
 use std::cell::{Cell, Ref, RefCell, RefMut};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use highwater_base::{Mono, Prng, TraceHash};
-use highwater_io::{Completion, FileId, Io, Op, Park, Token, Waker};
+use highwater_io::{Completion, FileId, Io, Op, Outcome, Park, Token, Waker};
 
 use crate::clock::SimClock;
 use crate::disk::SimDisk;
@@ -19,6 +19,9 @@ use crate::flight::{Flight, Handle};
 use crate::net::SimNet;
 use crate::sockets::Sockets;
 use crate::trace;
+
+/// So many plain writes in flight are a crowd: few, so that one log can be one.
+const CROWD: usize = 3;
 
 /// Whom to tell of operations: see [`SimIo::watch`].
 type Watch = Box<dyn FnMut(&SimDisk, Event)>;
@@ -59,6 +62,8 @@ pub struct SimIo {
     pub(crate) flights: BTreeMap<(Mono, u64), Flight>,
     /// Completed at once: the operation was refused.
     refused: Vec<Completion>,
+    /// Who waits for a turn to write.
+    turns: VecDeque<Token>,
     operations: u64,
     failing_syncs: Rc<Cell<u32>>,
     trace: TraceHash,
@@ -117,6 +122,7 @@ impl SimIo {
             next_handle: 0,
             flights: BTreeMap::new(),
             refused: Vec::new(),
+            turns: VecDeque::new(),
             operations: 0,
             failing_syncs: Rc::default(),
             trace: TraceHash::default(),
@@ -184,7 +190,7 @@ impl SimIo {
 
     /// When the next completion is due, if one is.
     pub fn next_due(&self) -> Option<Mono> {
-        if !self.refused.is_empty() {
+        if !self.refused.is_empty() || (!self.turns.is_empty() && !self.is_busy()) {
             return Some(self.clock.now().mono);
         }
         let disk = self.flights.first_key_value().map(|((due, _), _)| *due);
@@ -197,6 +203,11 @@ impl SimIo {
         self.clock.advance_to(due);
         self.reap(out);
         true
+    }
+
+    /// Whether a few plain writes are in flight, so that the next should wait for its turn.
+    fn is_busy(&self) -> bool {
+        self.flights.values().filter(|flight| flight.name == "write").count() >= CROWD
     }
 
     fn failing_sync(&self, op: &Op) -> Option<FaultKind> {
@@ -256,6 +267,11 @@ impl SimIo {
 
 impl Io for SimIo {
     fn submit(&mut self, op: Op, token: Token) {
+        if matches!(op, Op::Turn) {
+            // Nothing that could fail, or that a power cut could find done or not.
+            trace::submission(&mut self.trace, &op, token);
+            return self.turns.push_back(token);
+        }
         let operation = self.operations;
         self.operations += 1;
         let name = trace::name(&op);
@@ -292,6 +308,11 @@ impl Io for SimIo {
             self.tell(operation, name, Moment::Completed);
             self.give(Completion { token, result }, out);
         }
+        if !self.is_busy()
+            && let Some(token) = self.turns.pop_front()
+        {
+            self.give(Completion { token, result: Ok(Outcome::Done) }, out);
+        }
         let mut completed = Vec::new();
         self.sockets.reap(&mut completed);
         for completion in completed {
@@ -300,7 +321,11 @@ impl Io for SimIo {
     }
 
     fn in_flight(&self) -> usize {
-        self.refused.len() + self.flights.len() + self.sockets.in_flight()
+        self.refused.len() + self.turns.len() + self.flights.len() + self.sockets.in_flight()
+    }
+
+    fn is_crowded(&self) -> bool {
+        self.is_busy() || !self.turns.is_empty()
     }
 
     fn name(&self) -> &'static str {

@@ -19,6 +19,7 @@ pub(crate) fn name(op: &Op) -> &'static str {
         Op::Truncate { .. } => "truncate",
         Op::Stat { .. } | Op::StatMany { .. } => "stat",
         Op::Space { .. } => "space",
+        Op::Turn => "turn",
         Op::ReadDir { .. } => "readdir",
         Op::Rename { .. } => "rename",
         Op::Unlink { .. } => "unlink",

@@ -2,14 +2,17 @@
 
 use std::time::Duration;
 
+use highwater_base::{BLOCK, FilePos};
+
 use super::{Case, Driver};
-use crate::{Op, Outcome};
+use crate::{Op, OpenHow, Outcome};
 
 pub(super) const CASES: &[Case] = &[
     ("a wake before the park ends it", wake_before_park),
     ("a wake survives reaping", wake_survives_reaping),
     ("a wake from another thread ends a park", wake_from_afar),
     ("a park ends with its timeout", park_times_out),
+    ("a turn comes, whether asked for before writes or behind them", turns_come),
     ("wakers outlive their instance", waker_outlives),
     ("an instance may go while operations are in flight", dropped_in_flight),
 ];
@@ -51,6 +54,28 @@ fn park_times_out(d: &mut Driver) {
         d.subject.io.park(Some(timeout), &mut out);
     }
     assert!(out.is_empty());
+}
+
+fn turns_come(d: &mut Driver) {
+    d.done(Op::Turn);
+    let (file, _) = d.open("turns", OpenHow::CreateNew, true);
+    let mut buffer = d.subject.io.buffer(BLOCK as usize);
+    buffer.extend(&[7; BLOCK as usize]);
+    let data = buffer.freeze();
+    let mut writes = Vec::new();
+    for number in 0..200u64 {
+        let (at, data) = (FilePos::new(number * BLOCK), data.clone());
+        writes.push(d.submit(Op::Write { file, at, data, durable: false }));
+    }
+    let turns: Vec<_> = (0..3).map(|_| d.submit(Op::Turn)).collect();
+    for turn in turns {
+        assert!(matches!(d.wait(turn), Ok(Outcome::Done)));
+    }
+    for write in writes {
+        assert!(matches!(d.wait(write), Ok(Outcome::Wrote { .. })));
+    }
+    assert!(!d.subject.io.is_crowded());
+    d.done(Op::Close { file });
 }
 
 fn waker_outlives(d: &mut Driver) {

@@ -65,7 +65,10 @@ impl UringIo {
                         open.in_flight += 1;
                         match durable {
                             true => self.durable_writes += 1,
-                            false => self.flushes.write_begins(&mut open.flushing),
+                            false => {
+                                self.flushes.write_begins(&mut open.flushing);
+                                self.turns.write_begins();
+                            }
                         }
                         let or_return = !durable && !open.always_waits;
                         return Ok(Started::InRing(InRing::Write {

@@ -94,6 +94,7 @@ impl UringIo {
 
     /// The kernel has done with a plain write to a direct file.
     pub(super) fn plain_write_ends(&mut self, file: FileId) {
+        self.turns.write_ends();
         if let Some(open) = self.files.any(file) {
             self.flushes.change(&mut open.flushing, |file| file.writes -= 1);
         }

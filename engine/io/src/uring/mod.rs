@@ -17,11 +17,12 @@ mod file_ops;
 mod flush;
 mod net;
 mod ring;
+mod turns;
 
 use std::collections::VecDeque;
 use std::marker::PhantomData;
 use std::os::fd::AsRawFd;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use self::entry::InRing;
 use self::ring::{Completed, Ring};
@@ -50,6 +51,7 @@ pub struct UringIo {
     ring: Ring,
     files: Files,
     flushes: flush::Flushes,
+    turns: turns::Turns,
     net: net::Net,
     pool: Pool,
     done: VecDeque<Completion>,
@@ -75,6 +77,7 @@ impl UringIo {
             ring: Ring::new(entries)?,
             files: Files::default(),
             flushes: flush::Flushes::default(),
+            turns: turns::Turns::default(),
             net: net::Net::default(),
             pool: Pool::default(),
             done: VecDeque::new(),
@@ -132,7 +135,9 @@ impl UringIo {
         }
     }
 
-    fn hand_out(&mut self, out: &mut Vec<Completion>) {
+    fn hand_out(&mut self, idle: bool, out: &mut Vec<Completion>) {
+        self.grant_turns(idle);
+        self.turns.handed_out();
         self.in_flight -= self.done.len();
         out.extend(self.done.drain(..));
     }
@@ -145,6 +150,9 @@ impl UringIo {
 impl Io for UringIo {
     fn submit(&mut self, op: Op, token: Token) {
         self.in_flight += 1;
+        if matches!(op, Op::Turn) {
+            return self.turns.ask(token, Instant::now());
+        }
         if let Err(op) = self.submit_file_op(op, token) {
             self.net.submit(op, token, &mut self.ring, &mut self.done);
         }
@@ -154,7 +162,7 @@ impl Io for UringIo {
         self.start_flushes();
         self.ring.submit();
         self.collect();
-        self.hand_out(out);
+        self.hand_out(false, out);
     }
 
     fn buffer(&mut self, len: usize) -> Buffer {
@@ -173,6 +181,10 @@ impl Io for UringIo {
         self.durable_writes > 0 || self.flushes.any()
     }
 
+    fn is_crowded(&self) -> bool {
+        self.turns.is_crowded()
+    }
+
     fn name(&self) -> &'static str {
         "io_uring"
     }
@@ -182,6 +194,7 @@ impl Park for UringIo {
     fn park(&mut self, timeout: Option<Duration>, out: &mut Vec<Completion>) {
         self.collect();
         self.start_flushes();
+        self.grant_turns(true);
         if self.done.is_empty() && !self.woken {
             if !self.listening {
                 let fd = self.event.reader.as_raw_fd();
@@ -194,7 +207,7 @@ impl Park for UringIo {
         }
         self.collect();
         self.woken = false;
-        self.hand_out(out);
+        self.hand_out(true, out);
     }
 
     fn waker(&self) -> Waker {

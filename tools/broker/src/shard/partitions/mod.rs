@@ -7,7 +7,7 @@ use std::sync::Arc;
 use highwater_base::{BrokerId, Mono, Now, Offset, PartitionIndex, ProducerId, TopicPartition};
 use highwater_control::{Image, Topic};
 use highwater_engine::layout::PartitionDir;
-use highwater_engine::{Cleaner, Log as EngineLog, RecycleSpace, StoppedLog};
+use highwater_engine::{Cleaner, Log as EngineLog, RecycleSpace, StoppedLog, TailSpace};
 use highwater_io::{Completion, Io};
 use highwater_replication::{Node, Outgoing, Partition, PartitionKey, assignment_of};
 
@@ -97,6 +97,7 @@ pub(super) struct Partitions {
     /// Directories that were broken at the start.
     broken: Arc<Vec<PathBuf>>,
     moves: moves::Moves,
+    tail_space: TailSpace,
     /// How many shards share what is limited for the whole broker.
     shards: usize,
     deadline: Option<Mono>,
@@ -208,12 +209,18 @@ impl Partitions {
         }
     }
 
+    /// What this log uses up, together with others: recycled segments of its directory, memory of the shard.
+    fn share_spaces(&self, log: &mut EngineLog, dir: usize) {
+        log.share_recycle_space(&self.dirs[dir].recycle_space);
+        log.share_tail_space(&self.tail_space);
+    }
+
     fn make(&mut self, key: PartitionKey, place: Place, path: PathBuf, now: Now) {
         let Some(image) = self.followed.clone() else { return };
         let Some(topic) = image.topic_by_id(key.0) else { return };
         let (log, settings) = self.settings.of_partitions(&image, &topic.name);
         let mut log = EngineLog::create(now, &path, self.owner(), log, topic.id);
-        log.share_recycle_space(&self.dirs[place.dir].recycle_space);
+        self.share_spaces(&mut log, place.dir);
         self.node.insert(key, Partition::new(self.me, log, settings, Offset::ZERO));
         self.places.insert(key, place);
         self.making.insert(key);

@@ -6,7 +6,9 @@ use std::sync::Arc;
 
 use highwater_base::{Now, Offset, PartitionIndex, Prng, TopicPartition, Uuid};
 use highwater_engine::layout::{PartitionDir, PartitionRole};
-use highwater_engine::{Cleaner, Log as EngineLog, LogSettings, OpenError, OpenHint, RecoveryReport};
+use highwater_engine::{
+    Cleaner, Log as EngineLog, LogSettings, OpenError, OpenHint, RecoveryReport, TailSpace,
+};
 use highwater_io::{IoError, Op, Park, blocking};
 use highwater_replication::{Node, Partition, PartitionKey, PartitionSettings};
 
@@ -47,6 +49,7 @@ impl Partitions {
             suspects: Vec::new(),
             broken: Arc::clone(&parts.broken),
             moves: Moves::default(),
+            tail_space: TailSpace::new(parts.limits.shard_tail_bytes),
             shards: parts.mail.shards().count(),
             deadline: None,
             cleaner: Cleaner::new(now, parts.settings.cleaner(parts.mail.shards().count())),
@@ -177,7 +180,7 @@ impl Partitions {
                 (EngineLog::create(now, &path, owner, settings, topic), Offset::ZERO)
             }
         };
-        engine_log.share_recycle_space(&self.dirs[place.dir].recycle_space);
+        self.share_spaces(&mut engine_log, place.dir);
         self.node.insert(key, Partition::new(self.me, engine_log, partition_settings, high_watermark));
         self.places.insert(key, place);
         if found.is_some() {
