@@ -4,12 +4,12 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
-use highwater_base::{Mutant, Offset};
+use highwater_base::{FilePos, Mutant, Offset, WallMs};
 use highwater_engine::batch::{BatchBuilder, Codec, Marker, set_base_offset, set_leader_epoch};
 use highwater_engine::index::{IndexBuilder, OffsetIndex, TimeIndex};
 use highwater_engine::{AppendError, LogSettings};
 use highwater_io::{Op, blocking};
-use highwater_sim::{Fault, FaultKind, Loss, SimDisk};
+use highwater_sim::{Fault, FaultKind, Loss, SimDisk, SimIo};
 use highwater_tests::points::each;
 use highwater_tests::scenario::{
     EPOCH, Stage, ensure, files, holds_and_catches, marker, small, transactional, value,
@@ -82,6 +82,72 @@ fn r53_what_lies_behind_a_wide_gap_survives_any_crash() {
             })
         })
     });
+}
+
+/// KAFKA-6264: a file that an old Kafka filled beyond the reach of its index is split at a start, after a clean stop and
+/// after a crash, as the last segment and as one in between; a crash at any operation of that leaves nothing out.
+#[test]
+fn r53_a_file_beyond_the_reach_of_its_index_is_split_at_a_start() {
+    let far = (1i64 << 31) + 5;
+    let all = [0, 1, far, far + 1, 2 * far, 2 * far + 1, 3 * far, 3 * far + 1];
+    let log = |base: i64| Stage::path(&format!("{base:020}.log"));
+    let file = |bases: &[i64]| -> Vec<u8> { bases.iter().flat_map(|base| copied(*base, 7, 700)).collect() };
+    holds_and_catches(Mutant::OffsetsNotSplit, |mutant| {
+        for (clean, rolled) in [(false, false), (true, false), (false, true), (true, true)] {
+            let mut disk = SimDisk::new();
+            disk.put(Stage::path("leader-epoch-checkpoint"), b"0\n1\n3 0\n");
+            disk.put(log(0), &file(&all[..6]));
+            if rolled {
+                disk.put(log(3 * far), &file(&all[6..]));
+                let mut index = IndexBuilder::new(Offset::ZERO, 100);
+                let size = copied(0, 7, 700).len() as u64;
+                for number in 0..2 {
+                    index.push(Offset::new(number), FilePos::new(number as u64 * size), size, WallMs::new(7));
+                }
+                disk.put(Stage::path("00000000000000000000.index"), index.offset_bytes());
+                disk.put(Stage::path("00000000000000000000.timeindex"), index.time_bytes());
+            }
+            let all = if rolled { &all[..] } else { &all[..6] };
+            let kept: Rc<RefCell<Vec<SimDisk>>> = Rc::default();
+            let seen = Rc::clone(&kept);
+            let mut io = SimIo::new(disk, 2);
+            io.watch(move |disk, _| seen.borrow_mut().push(disk.clone()));
+            let opened = Stage::open_on(io, small(mutant), clean);
+            let (mut stage, report) = opened.map_err(|error| error.to_string())?;
+            let at = |what: String| format!("clean {clean}, rolled {rolled}: {what}");
+            ensure(report.is_clean() && report.changed, || at(format!("{report:?}")))?;
+            ensure(stage.log.segment_count() == 3 + usize::from(rolled), || {
+                at(format!("{} segments", stage.log.segment_count()))
+            })?;
+            ensure(firsts(&mut stage, 0)? == all, || at("other batches".into()))?;
+            let disks = kept.take();
+            ensure(disks.len() > 40, || format!("only {} operations", disks.len()))?;
+            each(&disks, |index, disk| {
+                [Loss::Kill, Loss::Unsynced, Loss::RandomSectors].into_iter().try_for_each(|loss| {
+                    let left = disk.power_cut(loss, index as u64);
+                    let at = |what: String| at(format!("operation {index}, {loss:?}: {what}"));
+                    let opened = Stage::open(left, small(mutant), false);
+                    let (mut stage, report) = opened.map_err(|error| at(error.to_string()))?;
+                    ensure(report.is_clean(), || at(format!("{:?}", report.findings)))?;
+                    ensure(firsts(&mut stage, 0)? == all, || at("other batches".into()))
+                })
+            })?;
+        }
+        Ok(())
+    });
+}
+
+/// An offset is outside its batch's checksum: a flipped bit of it is no reason to split.
+#[test]
+fn r53_a_flipped_bit_of_an_offset_splits_nothing() {
+    for (bit, clean) in (31..63).flat_map(|bit| [(bit, true), (bit, false)]) {
+        let mut disk = SimDisk::new();
+        let bytes: Vec<u8> =
+            (0..3).flat_map(|base| copied(base | i64::from(base == 1) << bit, 7, 700)).collect();
+        disk.put(Stage::path("00000000000000000000.log"), &bytes);
+        let (stage, report) = Stage::open(disk, small(Mutant::None), clean).expect("it opens");
+        assert_eq!((stage.log.segment_count(), report.is_clean()), (1, false), "bit {bit}, {clean}");
+    }
 }
 
 /// KAFKA-6492, 6292: a segment cut to nothing must not keep a full index: the roll that follows would make a segment of

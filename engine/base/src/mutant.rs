@@ -107,6 +107,8 @@ mutants! {
     CompactionMustShrink = "compaction_must_shrink",
     /// A compacted segment takes its place without a sync between the renames (R67, KAFKA-12520).
     SwapUnsynced = "swap_unsynced",
+    /// A file that an old Kafka filled beyond the reach of its index is not split (R53, KAFKA-6264).
+    OffsetsNotSplit = "offsets_not_split",
     /// A gap that is wider than a segment's reach is a missing segment, and ends the log (R53).
     GapsAreHoles = "gaps_are_holes",
     /// Segments that are missing at a start are passed over (F16).

@@ -1,14 +1,29 @@
-//! Offsets by time.
+//! Offsets by time, and aborted transactions by offset.
 
 use highwater_base::{Mutant, Now, Offset, WallMs};
 
 use super::cold::{Job, Reader};
-use super::{Log, LogEvent, Lookup, ReadId, TimestampOffset};
+use super::{AbortedTransaction, Log, LogEvent, Lookup, ReadId, TimestampOffset};
 use crate::ReadError;
 use crate::batch::{Batch, RecordStream, TimestampType, legacy_entries};
 use crate::segment::BatchFacts;
 
 impl Log {
+    /// The transactions aborted in `from..to`, for a fetch of these offsets.
+    pub fn aborted_in(&self, from: Offset, to: Offset) -> Vec<AbortedTransaction> {
+        let first = self.segments.partition_point(|segment| segment.base <= from).saturating_sub(1);
+        let mut found = Vec::new();
+        for aborted in self.segments.iter().skip(first).flat_map(|segment| &segment.aborted) {
+            if aborted.last_offset >= from && aborted.first_offset < to {
+                found.push(AbortedTransaction { producer: aborted.producer_id, first: aborted.first_offset });
+            }
+            if aborted.last_stable_offset >= to {
+                break;
+            }
+        }
+        found
+    }
+
     /// The first record, at or after the log start, whose timestamp is at least `at`.
     ///
     /// Every segment that could hold one is searched: unlike Kafka, which looks at the first one only.

@@ -33,6 +33,7 @@ mod script;
 mod scrub;
 mod seal;
 mod space;
+mod split;
 mod step;
 mod truncate;
 mod write;
@@ -422,21 +423,6 @@ impl Log {
     /// transaction that is open or whose marker is not committed yet.
     pub fn last_stable_offset(&self) -> Offset {
         self.producers.transactions().last_stable(self.high_watermark)
-    }
-
-    /// The transactions aborted in `from..to`, for a fetch of these offsets.
-    pub fn aborted_in(&self, from: Offset, to: Offset) -> Vec<AbortedTransaction> {
-        let first = self.segments.partition_point(|segment| segment.base <= from).saturating_sub(1);
-        let mut found = Vec::new();
-        for aborted in self.segments.iter().skip(first).flat_map(|segment| &segment.aborted) {
-            if aborted.last_offset >= from && aborted.first_offset < to {
-                found.push(AbortedTransaction { producer: aborted.producer_id, first: aborted.first_offset });
-            }
-            if aborted.last_stable_offset >= to {
-                break;
-            }
-        }
-        found
     }
 
     /// The idempotent producers that this log knows.

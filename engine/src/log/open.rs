@@ -88,14 +88,7 @@ impl Log {
         };
         let kept_from = checkpoint.map_or(Offset::ZERO, |checkpoint| checkpoint.log_start);
         remove_retired(io, dir, &mut found, kept_from, &mut report)?;
-        let mut segments = Vec::with_capacity(found.segments.len());
-        for &base in &found.segments {
-            let path = dir.join(FileName::live(FileKind::Log, base).to_string());
-            let Outcome::Stat { len, modified_ms, .. } = blocking::run(io, Op::Stat { path })? else {
-                unreachable!("a stat answers with facts")
-            };
-            segments.push(OnDisk { base, len, modified_ms });
-        }
+        let mut segments = on_disk(io, dir, &found.segments)?;
         report.segments = segments.len();
         report.log_bytes = segments.iter().map(|segment| segment.len).sum();
         let topic_id = topic_id.or(hint.topic_id);
@@ -217,6 +210,19 @@ impl Log {
         self.snapshots = found.snapshots.clone();
         self.recover(io, now, &found, vec![segment], None, hint, report)
     }
+}
+
+/// The files of these segments.
+pub(super) fn on_disk(io: &mut dyn Park, dir: &Path, bases: &[Offset]) -> Result<Vec<OnDisk>, OpenError> {
+    let mut segments = Vec::with_capacity(bases.len());
+    for &base in bases {
+        let path = dir.join(FileName::live(FileKind::Log, base).to_string());
+        let Outcome::Stat { len, modified_ms, .. } = blocking::run(io, Op::Stat { path })? else {
+            unreachable!("a stat answers with facts")
+        };
+        segments.push(OnDisk { base, len, modified_ms });
+    }
+    Ok(segments)
 }
 
 /// Runs steps to their end. Space or handles that are missing for a moment are waited for.

@@ -29,6 +29,15 @@ pub(super) struct Gathered {
 }
 
 impl Gathered {
+    /// The segment up to `at`.
+    fn segment(&mut self, file: OnDisk, at: (u64, Offset)) -> Segment {
+        let mut segment = Segment::new(file.base, file.modified_ms, Phase::Sealed(Sealed::default()));
+        (segment.size, segment.end) = at;
+        segment.largest = self.largest;
+        segment.aborted = std::mem::take(&mut self.aborted);
+        segment
+    }
+
     fn see(&mut self, producers: &mut Producers, position: u64, facts: &BatchFacts, batch: Batch<'_>) {
         self.index.push(facts.last, FilePos::new(position), facts.size, facts.max_timestamp);
         self.largest.see(facts.max_timestamp, facts.last);
@@ -62,7 +71,7 @@ impl Log {
         proof: Option<Proof>,
         report: &mut RecoveryReport,
     ) -> Result<Next, OpenError> {
-        let OnDisk { base, len, modified_ms } = on_disk[number];
+        let OnDisk { base, len, .. } = on_disk[number];
         let is_last = number + 1 == on_disk.len();
         let limit = on_disk.get(number + 1).map_or(Offset::MAX, |next| next.base);
         let file = open_file(io, self.path(FileKind::Log, base), OpenHow::Write, self.settings.direct)?;
@@ -100,6 +109,11 @@ impl Log {
             self.epochs = assigned;
             let walked = walked?;
             at = (walked.position, walked.next);
+            if walked.stop == Stop::Bad
+                && let Some(split) = self.overreach(io, &mut window, on_disk, number, at)?
+            {
+                return self.split(io, file, window, found, on_disk, number, split);
+            }
             match walked.stop {
                 Stop::Reached if end == checkpointed && end_offset.is_some_and(|offset| offset != at.1) => {
                     return void(io, file);
@@ -135,11 +149,7 @@ impl Log {
         if self.settings.mutant == Mutant::TxnIndexNotRebuilt {
             gathered.aborted.clear();
         }
-        let mut segment = Segment::new(base, modified_ms, Phase::Sealed(Sealed::default()));
-        segment.size = at.0;
-        segment.end = at.1;
-        segment.largest = gathered.largest;
-        segment.aborted = std::mem::take(&mut gathered.aborted);
+        let mut segment = gathered.segment(on_disk[number], at);
         self.log_end = at.1;
         if is_last || matches!(outcome, Next::End) {
             self.keep_active(io, found, segment, gathered, file, report)?;

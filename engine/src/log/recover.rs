@@ -63,6 +63,8 @@ pub(super) enum Next {
     End,
     /// The checkpoint is of another file: begin again without it.
     Void,
+    /// A file was split: begin again, with these files, and with the segment that is new.
+    Split(Triage, Offset),
 }
 
 impl Log {
@@ -78,6 +80,39 @@ impl Log {
         hint: OpenHint,
         report: &mut RecoveryReport,
     ) -> Result<(), OpenError> {
+        let (mut found, mut on_disk, mut checkpoint) = (found.clone(), on_disk, checkpoint);
+        loop {
+            let before = (self.epochs.clone(), report.clone());
+            match self.recover_once(io, now, &found, &on_disk, checkpoint, hint, report)? {
+                Next::Go | Next::End => return Ok(()),
+                again => {
+                    // Somebody else has written the file: judge it without our checkpoint.
+                    self.forget(io)?;
+                    (self.epochs, *report, checkpoint) = (before.0, before.1, None);
+                    let mut bases: Vec<Offset> = on_disk.iter().map(|file| file.base).collect();
+                    if let Next::Split(names, base) = again {
+                        (found, report.changed) = (names, true);
+                        bases.extend((!bases.contains(&base)).then_some(base));
+                        bases.sort_unstable();
+                    }
+                    // Segments that were looked at are as long as they are by now.
+                    on_disk = super::open::on_disk(io, &self.dir, &bases)?;
+                }
+            }
+        }
+    }
+
+    #[allow(clippy::too_many_arguments)] // One caller.
+    fn recover_once(
+        &mut self,
+        io: &mut dyn Park,
+        now: Now,
+        found: &Triage,
+        on_disk: &[OnDisk],
+        checkpoint: Option<Checkpoint>,
+        hint: OpenHint,
+        report: &mut RecoveryReport,
+    ) -> Result<Next, OpenError> {
         let proof = checkpoint.and_then(|checkpoint| {
             let segment = on_disk.iter().position(|file| file.base == checkpoint.segment)?;
             (on_disk[segment].len >= checkpoint.position.get()).then_some(Proof {
@@ -87,32 +122,26 @@ impl Log {
                 reach: checkpoint.reach,
             })
         });
-        let before = (self.epochs.clone(), report.clone());
         let valid = checkpoint.filter(|_| proof.is_some());
-        let plan = self.plan(io, now, found, &on_disk, valid, proof, hint)?;
+        let plan = self.plan(io, now, found, on_disk, valid, proof, hint)?;
         self.checkpoint = super::checkpoint::CheckpointState::loaded(valid);
         report.proven_end = proof.map(|proof| proof.offset);
         for index in 0..plan.first {
-            let segment = self.sealed_from_disk(io, found, &on_disk, index, report)?;
+            let segment = self.sealed_from_disk(io, found, on_disk, index, report)?;
             self.segments.push_back(segment);
         }
         let mut index = plan.first;
         while index < on_disk.len() {
-            let outcome = self.recover_segment(io, found, &on_disk, index, plan, proof, report)?;
-            match outcome {
+            match self.recover_segment(io, found, on_disk, index, plan, proof, report)? {
                 Next::Go => index += 1,
                 Next::End => break,
-                Next::Void => {
-                    // Somebody else has written the file since: judge it without our checkpoint.
-                    self.forget(io)?;
-                    (self.epochs, *report) = before;
-                    return self.recover(io, now, found, on_disk, None, hint, report);
-                }
+                again => return Ok(again),
             }
         }
         let kept = self.segments.len();
         self.remove_later(io, &on_disk[kept..], report)?;
-        self.finish_recovery(io, proof, plan.clean, report)
+        self.finish_recovery(io, proof, plan.clean, report)?;
+        Ok(Next::End)
     }
 
     fn forget(&mut self, io: &mut dyn Park) -> Result<(), OpenError> {
@@ -185,7 +214,9 @@ impl Log {
         }
         let first = index_from.min(holding(producers_from));
         // A segment without its index is read, wherever it lies.
-        let missing = (0..last).find(|i| !found.has(FileKind::OffsetIndex, on_disk[*i].base));
+        let missing = (0..last).find(|i| {
+            !found.has(FileKind::OffsetIndex, on_disk[*i].base) || self.may_overreach(found, on_disk, *i)
+        });
         let mutant = self.settings.mutant;
         let missing = match mutant {
             Mutant::EmptySegmentNeedsIndex if !found.has(FileKind::OffsetIndex, on_disk[last].base) => {
