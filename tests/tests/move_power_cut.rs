@@ -1,5 +1,6 @@
-//! A log moves between two data directories while it is written to, trimmed, cut, compacted; the power goes after every
-//! I/O operation of it, under every loss policy: exactly one of the two is the log, and everything acknowledged is in it.
+//! A log moves between two data directories while it is written to, trimmed, cut; the power goes after every I/O operation
+//! of it, under every loss policy: exactly one of the two is the log, and everything acknowledged is in it. A compaction
+//! during a move has no test.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
