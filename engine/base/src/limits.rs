@@ -34,8 +34,8 @@ pub struct Limits {
     pub prepare_max_bytes: u64,
     /// A checkpoint is due after this many synced bytes. Default 32 MiB.
     pub checkpoint_bytes: u64,
-    /// But not before the log has been dirty for so many milliseconds. Default 500: a checkpoint commits the file system's
-    /// journal a few times, and each holds up synced appends, so a log at the device's rate makes few.
+    /// But not before the log has been dirty for so many milliseconds, or has grown by a sixteenth of all its segments.
+    /// Default 500: a checkpoint commits the file system's journal, which holds up synced appends.
     pub checkpoint_pause_ms: u64,
     /// One cold read. Default 1 MiB; a multiple of the block.
     pub read_bytes: usize,

@@ -29,6 +29,15 @@ pub(crate) struct CheckpointState {
     dirty_since: Option<Mono>,
     /// The log start offset, or a promise, must come to be on disk.
     wanted: bool,
+    /// The segment whose index files have durable names: those that a checkpoint made are there.
+    named: Option<Offset>,
+}
+
+/// How many bytes a log at the device's rate takes between two checkpoints: each costs a few syncs, which a small log pays for
+/// by what recovery reads, and a large one pays for fewer of. A log that goes slower has them by the time between two instead.
+const fn stride(log_bytes: u64, least: u64) -> u64 {
+    let share = log_bytes / 16;
+    if share > least { share } else { least }
 }
 
 /// The state of a log at an offset.
@@ -70,6 +79,7 @@ impl Log {
     /// What was captured is no longer so: the log was cut or restarted.
     pub(super) fn forget_captured(&mut self) {
         self.checkpoint.captured = None;
+        self.checkpoint.named = None;
     }
 
     pub(super) fn checkpoint_deadline(&self) -> Option<Mono> {
@@ -130,8 +140,10 @@ impl Log {
         let pause = Duration::from_millis(self.settings.limits.checkpoint_pause_ms);
         let rested = self.checkpoint.dirty_since.is_some_and(|since| since.plus(pause) <= now.mono);
         let promised = last.is_some_and(|last| last.reach > 0);
+        let enough = self.settings.limits.checkpoint_bytes;
+        let large = || rested || grown >= stride(self.size_bytes(), enough);
         self.checkpoint.wanted
-            || (active.size > 0 && grown >= self.settings.limits.checkpoint_bytes && rested)
+            || (active.size > 0 && grown >= enough && large())
             || (promised && self.settings.durability != Durability::Each)
     }
 
@@ -200,6 +212,7 @@ impl Log {
         let checkpoint = captured.checkpoint;
         let live = self.active().live().expect("the last segment is live");
         let mut steps = Vec::new();
+        let mut names = captured.snapshot.is_some() || self.checkpoint.named != Some(checkpoint.segment);
         if whole {
             let aborted = self.active().aborted_bytes().unwrap_or_default();
             for (i, (kind, bytes)) in [
@@ -213,6 +226,7 @@ impl Log {
             {
                 let (from, to) = (live.indexed_on_disk[i], captured.indexed[i]);
                 if to > from {
+                    names |= from == 0;
                     let data = Slice::from(bytes[from..to].to_vec());
                     let path = self.path(kind, checkpoint.segment);
                     steps.extend([
@@ -227,7 +241,7 @@ impl Log {
                 steps.extend(replace_file(self.path(FileKind::Snapshot, checkpoint.offset), snapshot));
             }
         }
-        if !steps.is_empty() || self.checkpoint.last.is_none() {
+        if (names && !steps.is_empty()) || self.checkpoint.last.is_none() {
             steps.push(Step::SyncDir { path: self.dir.clone() });
         }
         steps.extend(self.slot_steps(&checkpoint));
@@ -274,6 +288,7 @@ impl Log {
             && let Some(live) = self.segments[index].live_mut()
         {
             live.indexed_on_disk = written.indexed;
+            self.checkpoint.named = Some(written.checkpoint.segment);
         }
         let log_start = written.checkpoint.log_start;
         if earlier.is_none_or(|earlier| earlier < log_start) && log_start > self.announced_start {
@@ -283,5 +298,17 @@ impl Log {
         if self.log_end > written.checkpoint.offset {
             self.checkpoint.dirty_since.get_or_insert(now.mono);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_checkpoint_leaves_behind_is_a_small_share_of_the_log_and_never_less_than_is_worth_one() {
+        assert_eq!(stride(0, 32 << 20), 32 << 20);
+        assert_eq!(stride(1 << 30, 32 << 20), 64 << 20);
+        assert_eq!(stride(64 << 30, 32 << 20), 4 << 30);
     }
 }

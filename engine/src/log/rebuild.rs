@@ -144,8 +144,8 @@ impl Log {
                 },
             }
         };
-        self.rewrite(io, &mut window, file, proven.min(at.0), at.0)?;
         report.scanned_bytes += window.read;
+        self.rewrite(io, &mut window, file, proven.min(at.0), at.0)?;
         if self.settings.mutant == Mutant::TxnIndexNotRebuilt {
             gathered.aborted.clear();
         }

@@ -40,7 +40,8 @@ pub struct RecoveryReport {
     pub segments: usize,
     /// Bytes of all segments.
     pub log_bytes: u64,
-    /// Bytes of them that had to be read.
+    /// Bytes of them that had to be read, prepared space behind the last batch included. Those that are then written again in place are
+    /// counted once.
     pub scanned_bytes: u64,
     /// Bytes cut from the end of the log.
     pub cut_bytes: u64,
