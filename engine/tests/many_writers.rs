@@ -86,6 +86,8 @@ impl Fleet {
         while !fleet.logs.iter().all(Log::is_ready) {
             fleet.turn();
         }
+        fleet.settle();
+        fleet.io.writes.clear();
         fleet
     }
 
@@ -128,7 +130,6 @@ fn relaxed() -> LogSettings {
 #[test]
 fn what_nobody_waits_for_gathers_until_the_turn_comes_and_goes_in_one_write() {
     let mut fleet = Fleet::new(1, 1 << 20, relaxed());
-    fleet.io.writes.clear();
     for number in 0..40 {
         fleet.logs[0].append(NOW, &batch(number), ORIGIN).expect("it takes appends");
         fleet.turn();
@@ -161,7 +162,6 @@ fn whoever_waits_for_durability_needs_no_turn() {
 fn a_whole_write_goes_without_its_turn() {
     let settings = LogSettings { limits: Limits::TINY, ..relaxed() };
     let mut fleet = Fleet::new(1, 1 << 20, settings);
-    fleet.io.writes.clear();
     for number in 0..16 {
         fleet.logs[0].append(NOW, &batch(number), ORIGIN).expect("it takes appends");
     }

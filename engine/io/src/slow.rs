@@ -105,8 +105,8 @@ pub(crate) struct Opened {
 }
 
 impl Slow {
-    /// Does it; calls `pause` now and then where it takes long.
-    pub(crate) fn perform(self, pause: &dyn Fn()) -> Result<SlowDone, IoError> {
+    /// Does it.
+    pub(crate) fn perform(self) -> Result<SlowDone, IoError> {
         match self {
             Slow::Open { path, how, direct } => open(&path, how, direct).map(SlowDone::Opened),
             Slow::Stat { path } => named(&path, "stat", stat(&path)),
@@ -127,11 +127,9 @@ impl Slow {
                 .set_len(len)
                 .map(|()| SlowDone::Outcome(Outcome::Done))
                 .map_err(|error| IoError::from_std(&error, "truncate", &*name)),
-            Slow::Prepare { handle, name, direct, at, len, how } => {
-                prepare(&handle, direct, at, len, how, pause)
-                    .map(|()| SlowDone::Outcome(Outcome::Done))
-                    .map_err(|error| IoError::from_std(&error, "prepare", &*name))
-            }
+            Slow::Prepare { handle, name, direct, at, len, how } => prepare(&handle, direct, at, len, how)
+                .map(|()| SlowDone::Outcome(Outcome::Done))
+                .map_err(|error| IoError::from_std(&error, "prepare", &*name)),
             Slow::Write { handle, name, at, data } => match sys::uninterrupted(|| handle.write_at(&data, at))
             {
                 Ok(0) if !data.is_empty() => Err(IoError::from_errno(libc::ENOSPC, "write", &*name)),
@@ -238,7 +236,7 @@ fn sync_dir(path: &Path) -> io::Result<()> {
     directory.sync_all()
 }
 
-fn prepare(file: &File, direct: bool, at: u64, len: u64, how: Prepared, pause: &dyn Fn()) -> io::Result<()> {
+fn prepare(file: &File, direct: bool, at: u64, len: u64, how: Prepared) -> io::Result<()> {
     let written = match how {
         Prepared::Allocated => sys::fallocate(file, Allocate::Unwritten, at, len).transpose()?.is_some(),
         Prepared::Zeroed => {
@@ -252,12 +250,12 @@ fn prepare(file: &File, direct: bool, at: u64, len: u64, how: Prepared, pause: &
         }
     };
     if !written {
-        write_zeros(file, direct, at, len, pause)?;
+        write_zeros(file, direct, at, len)?;
     }
     file.sync_data()
 }
 
-fn write_zeros(file: &File, direct: bool, at: u64, len: u64, pause: &dyn Fn()) -> io::Result<()> {
+fn write_zeros(file: &File, direct: bool, at: u64, len: u64) -> io::Result<()> {
     let zeros = arena::zeros().ok_or_else(|| io::Error::from_raw_os_error(libc::ENOMEM))?;
     let zeros = &zeros[..ZEROS];
     debug_assert!(!direct || (at.is_multiple_of(BLOCK) && len.is_multiple_of(BLOCK)));
@@ -268,7 +266,6 @@ fn write_zeros(file: &File, direct: bool, at: u64, len: u64, pause: &dyn Fn()) -
             0 => return Err(io::Error::from_raw_os_error(libc::ENOSPC)),
             wrote => position += wrote as u64,
         }
-        pause();
     }
     Ok(())
 }

@@ -1,10 +1,11 @@
-//! One thread beside a ring for [`Slow`] operations. They run one after another: a ring would give each
-//! to a worker thread of its own, and a hundred of those contend for the same directory lock. Writes overtake the
-//! others, also in the middle of a long preparation.
+//! Two threads beside a ring for [`Slow`] operations. Those of each run one after another: a ring would give each operation
+//! to a worker thread of its own, and a hundred of those contend for the same directory lock. What makes or gives back space
+//! takes long and has one thread; the other does all that somebody soon waits for. (Behind the preparations of other logs
+//! the dozen steps of a checkpoint were never done while the logs were busy.)
 
 use std::thread::JoinHandle;
 
-use crossbeam_channel::{Receiver, Sender, select_biased, unbounded};
+use crossbeam_channel::{Receiver, Sender, unbounded};
 
 use crate::op::{FileId, Token};
 use crate::slow::{Slow, SlowDone};
@@ -35,11 +36,12 @@ pub(crate) struct SlowLane {
 }
 
 struct Running {
-    asked: Sender<Asked>,
-    /// What overtakes.
-    writes: Sender<Asked>,
+    /// To the thread that makes and gives back space.
+    long: Sender<Asked>,
+    /// To the one for everything else.
+    short: Sender<Asked>,
     answered: Receiver<Answered>,
-    thread: JoinHandle<()>,
+    threads: [JoinHandle<()>; 2],
 }
 
 impl SlowLane {
@@ -52,7 +54,11 @@ impl SlowLane {
         self.in_flight += 1;
         let waker = &self.waker;
         let running = self.running.get_or_insert_with(|| start(waker.clone()));
-        let way = if matches!(slow, Slow::Write { .. }) { &running.writes } else { &running.asked };
+        let long = matches!(
+            slow,
+            Slow::Prepare { .. } | Slow::Truncate { .. } | Slow::Unlink { .. } | Slow::Close { .. }
+        );
+        let way = if long { &running.long } else { &running.short };
         let sent = way.send(Asked { token, file, slow });
         assert!(sent.is_ok(), "the slow lane's thread is gone");
     }
@@ -71,48 +77,32 @@ impl SlowLane {
 impl Drop for SlowLane {
     /// Waits for what was asked: nothing of it may go on behind whoever opens the directory next.
     fn drop(&mut self) {
-        if let Some(Running { asked, writes, answered, thread }) = self.running.take() {
-            drop((asked, writes));
-            drop(thread.join());
+        if let Some(Running { long, short, answered, threads }) = self.running.take() {
+            drop((long, short));
+            drop(threads.map(JoinHandle::join));
             drop(answered);
         }
     }
 }
 
 fn start(waker: Waker) -> Running {
-    let (asked, to_do) = unbounded::<Asked>();
-    let (writes, to_write) = unbounded::<Asked>();
     let (answers, answered) = unbounded();
-    let work = move || {
-        let answer = |token, file, result| {
-            // Whoever asked may be gone: then nobody waits for the answer.
-            drop(answers.send(Answered { token, file, result }));
-            waker.wake();
-        };
-        let overtake = || {
-            for Asked { token, file, slow } in to_write.try_iter() {
-                answer(token, file, slow.perform(&|| ()));
+    let lane = |name: &str| {
+        let (asked, to_do) = unbounded::<Asked>();
+        let (answers, waker) = (answers.clone(), waker.clone());
+        let work = move || {
+            for Asked { token, file, slow } in to_do {
+                let result = slow.perform();
+                // Whoever asked may be gone: then nobody waits for the answer.
+                drop(answers.send(Answered { token, file, result }));
+                waker.wake();
             }
         };
-        loop {
-            let next = select_biased! {
-                recv(to_write) -> next => next,
-                recv(to_do) -> next => next,
-            };
-            let Ok(Asked { token, file, slow }) = next else { break };
-            answer(token, file, slow.perform(&overtake));
-        }
-        // Both ways are closed; what was asked is done all the same.
-        overtake();
-        for Asked { token, file, slow } in to_do {
-            answer(token, file, slow.perform(&|| ()));
-        }
+        let thread = std::thread::Builder::new().name(name.to_owned()).spawn(work);
+        (asked, thread.expect("the system gave no thread for the slow lane"))
     };
-    let thread = std::thread::Builder::new()
-        .name("hw-slow-lane".to_owned())
-        .spawn(work)
-        .expect("the system gave no thread for the slow lane");
-    Running { asked, writes, answered, thread }
+    let ((long, first), (short, second)) = (lane("hw-space-lane"), lane("hw-slow-lane"));
+    Running { long, short, answered, threads: [first, second] }
 }
 
 impl std::fmt::Debug for SlowLane {

@@ -67,7 +67,7 @@ impl PosixIo {
         let op = match self.files.slow(op) {
             Err(op) => op,
             Ok(asked) => {
-                return Ok(asked.and_then(|(file, slow)| match slow.perform(&|| ()) {
+                return Ok(asked.and_then(|(file, slow)| match slow.perform() {
                     Ok(SlowDone::Opened(opened)) => Ok(self.files.enter(opened)),
                     Ok(SlowDone::Outcome(outcome)) => Ok(outcome),
                     Ok(SlowDone::Closed) => Ok(Outcome::Done),
