@@ -1,7 +1,7 @@
 //! Disks that fail and fill up, kind by kind. `docs/FAULTS.md` says which fault is which.
 
 use highwater_base::{Mutant, Offset};
-use highwater_engine::{AppendError, Durability, Log, LogSettings, Read, ReadError, Verdict};
+use highwater_engine::{AppendError, Durability, Log, LogSettings, Preallocate, Read, ReadError, Verdict};
 use highwater_io::ErrorKind;
 use highwater_sim::{EDQUOT, EFBIG, EIO, ENOSPC, Fault, FaultKind, Loss, SimDisk, SimIo};
 use highwater_tests::points::{each, reopens};
@@ -238,6 +238,32 @@ fn f13_a_sync_that_fails_once_is_final() {
 
 /// One of two logs of a shard meets a failing disk or a file system that became read-only: it stops with its reason,
 /// readers are told, and the other serves on.
+/// A whole segment is to be prepared, and there is no room for it: that is asked for once, not for ever, and appends go on in what
+/// there is.
+#[test]
+fn f12_a_segment_that_cannot_be_prepared_as_a_whole_keeps_nobody_busy() {
+    let settings =
+        LogSettings { preallocate: Preallocate::Written, segment_bytes: 256 << 10, ..small(Mutant::None) };
+    let mut stage = Stage::new(LogSettings { preallocate: Preallocate::Ahead, ..settings });
+    stage.keep(&value(stage.time(), 1500));
+    stage.pass(100);
+    let room = stage.io.disk().used() + (64 << 10);
+    stage.io.disk_mut().set_capacity(room);
+    stage.log.update_settings(settings);
+    let before = stage.io.operations();
+    stage.pass(10_000);
+    let idle = stage.io.operations() - before;
+    assert!(idle < 100, "{idle} operations in ten seconds without an append");
+    for _ in 0..10 {
+        stage.keep(&value(stage.time(), 1500));
+        stage.pass(10);
+    }
+    stage.io.disk_mut().set_capacity(u64::MAX);
+    stage.keep(&value(stage.time(), 1500));
+    stage.pass(1000);
+    assert!(stage.log.failure().is_none());
+}
+
 #[test]
 fn f16_a_log_that_fails_leaves_the_others_alone() {
     for errno in [EIO, EROFS] {

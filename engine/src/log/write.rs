@@ -5,9 +5,9 @@ use highwater_io::{Buffer, ErrorKind, Io, IoError, Op, Outcome, Prepared, Slice}
 
 use super::flight::{Flight, InWrite, WriteState};
 use super::{Log, State};
-use crate::TailSpace;
 use crate::segment::{Ahead, Name, Phase, next_step};
 use crate::tail::Place;
+use crate::{Preallocate, TailSpace};
 
 /// Largest write that goes out from a private copy, so that its partial last block goes with it in one operation.
 /// The copy costs a few microseconds, a second operation more.
@@ -369,7 +369,7 @@ impl Log {
                 step: if lacking { 0 } else { live.step },
                 segment_bytes: settings.segment_bytes,
                 durability: settings.durability,
-                preallocate: settings.preallocate,
+                preallocate: if live.short { Preallocate::Ahead } else { settings.preallocate },
             };
             let Some((len, how)) = next_step(ahead, &settings.limits) else { continue };
             live.preparing = true;
@@ -396,6 +396,7 @@ impl Log {
         let index = self.segment_at(place).expect("a segment lives while it is prepared");
         let live = self.segments[index].live_mut().expect("only live segments are prepared");
         live.preparing = false;
+        live.short = result.is_err();
         match result {
             Ok(_) => {
                 let (len, how) = live.asked;

@@ -53,6 +53,8 @@ pub(crate) struct Live {
     pub(crate) opened_size: u64,
     /// A preparation is in flight.
     pub(crate) preparing: bool,
+    /// The last one failed for want of space: the next is of what is needed, and once it is.
+    pub(crate) short: bool,
     /// Its length and kind.
     pub(crate) asked: (u64, Prepared),
     /// Everything before is durable in the file. Never falls.
@@ -91,6 +93,7 @@ impl Live {
             step: 0,
             opened_size: 0,
             preparing: false,
+            short: false,
             asked: (0, Prepared::Allocated),
             synced: place,
             synced_end: base,
