@@ -30,7 +30,7 @@ pub struct Limits {
     pub prepare_first_bytes: u64,
     /// Second step; doubles up to `prepare_max_bytes`. Default 1 MiB.
     pub prepare_min_bytes: u64,
-    /// Last step of space prepared ahead. Default 32 MiB.
+    /// Last step of space prepared ahead. Default 16 MiB: what is prepared and not used is read by a recovery.
     pub prepare_max_bytes: u64,
     /// A checkpoint is due after this many synced bytes. Default 32 MiB.
     pub checkpoint_bytes: u64,
@@ -77,7 +77,7 @@ impl Limits {
         unsynced_bytes: 8 << 20,
         prepare_first_bytes: 64 << 10,
         prepare_min_bytes: 1 << 20,
-        prepare_max_bytes: 32 << 20,
+        prepare_max_bytes: 16 << 20,
         checkpoint_bytes: 32 << 20,
         checkpoint_pause_ms: 500,
         read_bytes: 1 << 20,

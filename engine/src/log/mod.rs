@@ -169,7 +169,7 @@ pub struct Log {
     writes: VecDeque<InWrite>,
     turn: write::Turn,
     /// Appends are refused until space returns.
-    no_space: Option<NoSpace>,
+    no_space: Option<Box<NoSpace>>,
     /// Appends are refused before there is none.
     room: space::Room,
 

@@ -14,7 +14,7 @@ use crate::tail::Place;
 #[derive(Debug, Default)]
 pub(crate) struct Room {
     /// Appends are refused for want of room.
-    low: Option<IoError>,
+    low: Option<Box<IoError>>,
     /// The system is being asked.
     asking: bool,
     /// When it was last asked; none: never.
@@ -28,7 +28,7 @@ pub(crate) struct Room {
 impl Room {
     /// Why appends are refused, if they are.
     pub(super) fn low(&self) -> Option<&IoError> {
-        self.low.as_ref()
+        self.low.as_deref()
     }
 }
 
@@ -101,7 +101,7 @@ impl Log {
         let dir = self.dir.display();
         let subject =
             format!("to {dir}, which has {free} bytes free, fewer than its low-water mark of {mark}");
-        if self.room.low.replace(IoError::of(ErrorKind::NoSpace, "append", subject)).is_none() {
+        if self.room.low.replace(Box::new(IoError::of(ErrorKind::NoSpace, "append", subject))).is_none() {
             self.events.push_back(LogEvent::LowSpace { free, mark });
         }
     }

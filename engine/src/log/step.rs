@@ -144,7 +144,7 @@ impl Log {
             self.events.push_back(LogEvent::NoSpace);
         }
         let retry_at = now.mono.plus(Self::back_off(retries));
-        self.no_space = Some(NoSpace { error, retry_at, retries });
+        self.no_space = Some(Box::new(NoSpace { error, retry_at, retries }));
     }
 
     /// Something that needed space succeeded.

@@ -59,20 +59,20 @@ struct Target {
 /// What a log knows of its move.
 #[derive(Debug, Default)]
 pub(crate) struct Moving {
-    wanted: Option<Target>,
+    wanted: Option<Box<Target>>,
     running: Option<Box<Running>>,
     /// Bytes a second; 0: waits.
     rate: u64,
     /// The owner has said that the copy may take the log's place.
     finish: bool,
     /// The copy is not what it must be, or cannot be made: why, if somebody is to be told.
-    given_up: Option<IoError>,
+    given_up: Option<Box<IoError>>,
     /// A copy that nobody wants, on its way to this name.
     discarding: Option<PathBuf>,
     /// Makes names unique: two moves of one log need not differ in anything else.
     serial: u64,
     /// What the directories that are being renamed will be: the one that was left, and the log's.
-    renamed: Option<(PathBuf, PathBuf)>,
+    renamed: Option<Box<(PathBuf, PathBuf)>>,
     /// A truncation, or a restart, that came during the switch: where to, and which of the two.
     pub(super) cut_later: Option<(Offset, bool)>,
 }
@@ -148,7 +148,7 @@ impl Log {
         if !moves || self.moving.wanted.as_ref().is_some_and(|target| target.directory == directory) {
             return;
         }
-        self.moving.wanted = Some(Target { directory: directory.to_path_buf(), from });
+        self.moving.wanted = Some(Box::new(Target { directory: directory.to_path_buf(), from }));
         self.moving.rate = bytes_per_second;
         self.moving.finish = false;
         self.due = true;
@@ -185,7 +185,7 @@ impl Log {
             copied_to: self.log_start,
             caught_up: false,
         };
-        let Some(running) = self.moving.running.as_ref().filter(|running| running.target == *target) else {
+        let Some(running) = self.moving.running.as_ref().filter(|running| running.target == **target) else {
             return Some(facts);
         };
         facts.bytes = running.copied.values().map(|(bytes, _)| bytes).sum();
@@ -226,7 +226,7 @@ impl Log {
             }
             return;
         };
-        let replaced = self.moving.wanted.as_ref() != Some(&running.target);
+        let replaced = self.moving.wanted.as_deref() != Some(&running.target);
         match self.state {
             // The copy stays, and is begun anew by whoever opens the log and finds it.
             State::Closing(_) => self.leave_move(io),
@@ -267,7 +267,7 @@ impl Log {
             next_slice: now.mono,
             told: false,
             finishing: false,
-            target: target.clone(),
+            target: *target.clone(),
         }));
         let mut steps = vec![Step::CreateDir { path: future.clone() }];
         // Whoever finds it knows whose it is.
@@ -318,12 +318,12 @@ impl Log {
             self.state = State::Open;
             self.begin_late_cut();
         }
-        if self.moving.wanted.as_ref() == Some(&running.target) {
+        if self.moving.wanted.as_deref() == Some(&running.target) {
             self.moving.wanted = None;
         }
         self.moving.finish = false;
         if let Some(error) = self.moving.given_up.take() {
-            self.events.push_back(LogEvent::MoveFailed(error));
+            self.events.push_back(LogEvent::MoveFailed(*error));
         }
         let discarded = running.target.directory.join(self.role_name(PartitionRole::Delete));
         let steps = [
@@ -357,7 +357,7 @@ impl Log {
     /// The move is given up.
     fn move_failed(&mut self, error: IoError) {
         if self.moving.running.is_some() {
-            self.moving.given_up = Some(error);
+            self.moving.given_up = Some(Box::new(error));
         }
         self.due = true;
     }

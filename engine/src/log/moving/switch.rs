@@ -150,17 +150,17 @@ impl Log {
             Mutant::MoveEntersFirst => [enter, leave],
             _ => [leave, enter],
         };
-        self.moving.renamed = Some((left, arrived));
+        self.moving.renamed = Some(Box::new((left, arrived)));
         self.state = State::Switching(Stage::Renaming);
         self.run(Purpose::MoveSwitch, order.into_iter().flatten());
     }
 
     /// The copy is the log.
     pub(in crate::log) fn arrived(&mut self, io: &mut dyn Io) {
-        let (Some(running), Some((left, arrived))) = (self.moving.running.take(), self.moving.renamed.take())
-        else {
+        let (Some(running), Some(renamed)) = (self.moving.running.take(), self.moving.renamed.take()) else {
             return;
         };
+        let (left, arrived) = *renamed;
         self.dir = arrived.clone();
         let (old_files, aborted) = (self.old_files(running.output), self.active().aborted.len());
         old_files.into_iter().chain(running.source).for_each(|file| self.close_file(file, io));
