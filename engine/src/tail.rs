@@ -167,14 +167,15 @@ impl Tail {
     /// Whether [`Tail::provision`] has something to do.
     fn is_hungry(&self) -> bool {
         let len = self.next_chunk_len();
-        len > self.small_chunk && self.chunk_len == len && self.room() < len
+        len > self.small_chunk && self.room() < len
     }
 
     /// Fetches chunks ahead of need. Fresh memory costs more than the copy, so it comes from the ring's pool; only a
     /// busy log fetches ahead, so that an idle one holds nothing.
     pub(crate) fn provision(&mut self, io: &mut dyn Io) {
         if let Some(space) = &self.space {
-            space.restock(self.next_chunk_len(), io);
+            // Larger ones a log fetches for itself, below.
+            space.restock(self.next_chunk_len().min(self.small_chunk), io);
         }
         while self.is_hungry() {
             self.spare.push_back(io.chunk(self.next_chunk_len()));
@@ -423,6 +424,19 @@ mod tests {
         let first = tail.marks[0];
         assert!(first.at <= written.block_floor() && tail.start().unwrap() > Place::ZERO);
         assert_eq!(places[first.first.get() as usize], (first.at, first.first));
+    }
+
+    #[test]
+    fn the_stock_holds_small_chunks_only_however_busy_a_log_is() {
+        let (mut tail, mut io) = (tail(), highwater_io::MemoryIo::new());
+        let space = TailSpace::new(1 << 20);
+        tail.share(&space);
+        for i in 0..40 {
+            stage(&mut tail, i, &[7; 3000]);
+            tail.provision(&mut io);
+        }
+        assert_eq!(tail.chunk_len, Limits::TINY.chunk_bytes);
+        assert_eq!(space.stocked(), 32 * Limits::TINY.small_chunk_bytes);
     }
 
     #[test]

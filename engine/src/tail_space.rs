@@ -92,6 +92,12 @@ impl TailSpace {
         fitting.map_or_else(|| Chunk::new(capacity), |index| stock.swap_remove(index))
     }
 
+    /// Bytes in the stock.
+    #[cfg(test)]
+    pub(crate) fn stocked(&self) -> usize {
+        self.shared.stock.lock().iter().map(Chunk::capacity).sum()
+    }
+
     /// Whether the stock is to be filled.
     pub(crate) fn is_low(&self) -> bool {
         self.shared.low.load(Relaxed)

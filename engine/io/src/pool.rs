@@ -11,8 +11,8 @@ use crate::arena::{ARENA, Arena, Home};
 use crate::buffer::Registered;
 use crate::{Buffer, Chunk};
 
-/// The sizes kept: (bytes, how many at most). Smaller and larger requests are not worth a slot. Of each of the larger two there are as
-/// many as the tails of a shard may hold (`Limits::shard_tail_bytes`).
+/// The sizes kept: (bytes, how many at most). Smaller and larger requests are not worth a slot. Of the larger two there are
+/// each a few more than the tails of a shard may hold (`Limits::shard_tail_bytes`).
 const CLASSES: [(usize, usize); 3] = [(16 << 10, 4096), (64 << 10, 5120), (1 << 20, 288)];
 
 /// Requests below this are served elsewhere: they would waste most of the smallest class.

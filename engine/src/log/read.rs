@@ -442,7 +442,8 @@ impl Log {
             return self.check_ends(slot, base);
         }
         // The one after it, even if it has gone itself since a read came to rest at its end.
-        match self.segments.iter().map(|segment| segment.base).find(|next| *next > base) {
+        let next = self.segments.partition_point(|segment| segment.base <= base);
+        match self.segments.get(next).map(|segment| segment.base) {
             Some(next) if self.refuse_hole(slot, next) => true,
             Some(next) => {
                 let reader = self.readers.slots[slot].as_mut().expect("a reader with a job");
