@@ -158,10 +158,11 @@ impl Tail {
         current + self.spare.iter().map(Chunk::capacity).sum::<usize>()
     }
 
-    /// Whether more can be staged without memory being looked for, here or by others.
+    /// Whether more can be staged without memory being looked for, here or by others, and the next chunk is there.
     pub(crate) fn has_room(&self) -> bool {
         self.pieces.back().is_some_and(|piece| piece.chunk.spare() > BLOCK as usize)
             && self.space.as_ref().is_none_or(|space| !space.is_low())
+            && !self.is_hungry()
     }
 
     /// Whether [`Tail::provision`] has something to do.
@@ -437,6 +438,23 @@ mod tests {
         }
         assert_eq!(tail.chunk_len, Limits::TINY.chunk_bytes);
         assert_eq!(space.stocked(), 32 * Limits::TINY.small_chunk_bytes);
+    }
+
+    #[test]
+    fn a_busy_log_that_goes_without_a_step_needs_no_memory_of_its_own() {
+        let (mut tail, mut io) = (tail(), highwater_io::MemoryIo::new());
+        stage(&mut tail, 0, &[7; 20_000]);
+        let mut without = 0;
+        for i in 1..100 {
+            if tail.has_room() {
+                without += 1;
+            } else {
+                tail.provision(&mut io);
+            }
+            assert!(tail.room() >= 5_000, "append {i}");
+            stage(&mut tail, i, &[7; 5_000][..if i % 3 == 0 { 5_000 } else { 700 }]);
+        }
+        assert!(without > 10);
     }
 
     #[test]

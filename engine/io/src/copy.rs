@@ -53,20 +53,21 @@ mod x86 {
         // The first line may hold somebody else's bytes, and the last will hold more: those stay in the cache.
         let (head, rest) = bytes.split_at(to.align_offset(LINE).min(bytes.len()));
         let (lines, tail) = rest.split_at(rest.len() / LINE * LINE);
+        let (mut seen, mut copied) = (0, head.len());
         // SAFETY: `head`, `lines` and `tail` follow each other in `bytes`, and their targets likewise; the target of
         // `lines` begins at a line.
         unsafe {
             std::ptr::copy_nonoverlapping(head.as_ptr(), to, head.len());
-            see(head);
-            let mut target = to.add(head.len());
+            std::ptr::copy_nonoverlapping(tail.as_ptr(), to.add(bytes.len() - tail.len()), tail.len());
             for piece in lines.chunks(PIECE) {
-                stream(piece, target);
-                target = target.add(piece.len());
-                see(piece);
+                stream(piece, to.add(copied));
+                copied += piece.len();
+                // Head and tail go with their neighbours: a look at a few bytes costs as much as one at a thousand.
+                let upto = if copied + tail.len() == bytes.len() { bytes.len() } else { copied };
+                see(&bytes[seen..upto]);
+                seen = upto;
             }
-            std::ptr::copy_nonoverlapping(tail.as_ptr(), target, tail.len());
         }
-        see(tail);
     }
 
     /// # Safety

@@ -18,17 +18,20 @@ const CLASSES: [(usize, usize); 3] = [(16 << 10, 4096), (64 << 10, 5120), (1 << 
 /// Requests below this are served elsewhere: they would waste most of the smallest class.
 const SMALLEST: usize = 8 << 10;
 
-/// How many buffers there can be: the size of the ring's table.
-pub(crate) const SLOTS: usize = CLASSES[0].1 + CLASSES[1].1 + CLASSES[2].1;
+/// How many arenas there can be: the size of the ring's table.
+pub(crate) const ARENAS: usize = {
+    let [small, middle, large] = CLASSES;
+    (small.0 * small.1 + middle.0 * middle.1 + large.0 * large.1) / ARENA
+};
 
 /// The pool of one `Io`. Buffers may outlive it and come back from any thread.
 pub(crate) struct Pool {
     classes: [Class; 3],
+    /// How many arenas it has.
+    arenas: u16,
 }
 
 struct Class {
-    /// Number of its first slot.
-    first: usize,
     size: usize,
     limit: usize,
     slots: Vec<Slot>,
@@ -43,20 +46,15 @@ struct Slot {
 
 impl Default for Pool {
     fn default() -> Pool {
-        let mut first = 0;
-        let classes = CLASSES.map(|(size, limit)| {
-            let home = Arc::default();
-            let class = Class { first, size, limit, slots: Vec::new(), home };
-            first += limit;
-            class
-        });
-        Pool { classes }
+        let classes =
+            CLASSES.map(|(size, limit)| Class { size, limit, slots: Vec::new(), home: Arc::default() });
+        Pool { classes, arenas: 0 }
     }
 }
 
 impl Pool {
     /// A buffer whose capacity is `len` rounded up to blocks. `register` is told of memory used for the first
-    /// time (slot, address, size), to make it known to a ring, if there is one.
+    /// time (its number, address, size), to make it known to a ring, if there is one.
     pub(crate) fn buffer(
         &mut self,
         len: usize,
@@ -87,7 +85,7 @@ impl Pool {
         let free = class.home.take();
         let index = match free {
             Some(index) => index,
-            None => class.grow(register)?,
+            None => class.grow(&mut self.arenas, register)?,
         };
         let slot = class.slots[usize::from(index)];
         // SAFETY: the slot is `size >= capacity` bytes of an arena that `home` keeps, initialised (the system
@@ -100,6 +98,7 @@ impl Class {
     /// Makes the slots of one more arena; gives one of them and frees the others.
     fn grow(
         &mut self,
+        arenas: &mut u16,
         mut register: impl FnMut(u16, NonNull<u8>, usize) -> Option<Registered>,
     ) -> Option<u16> {
         let room = (self.limit - self.slots.len()).min(ARENA / self.size);
@@ -107,11 +106,12 @@ impl Class {
             return None;
         }
         let arena = Arena::new().ok()?;
+        let registered = register(*arenas, arena.at(), ARENA);
+        *arenas += 1;
         let made = self.slots.len() as u16..(self.slots.len() + room) as u16;
-        for (n, index) in made.clone().enumerate() {
+        for n in 0..room {
             // SAFETY: `n < ARENA / size`, so this lies inside the arena.
             let at = unsafe { arena.at().add(n * self.size) };
-            let registered = register(self.first as u16 + index, at, self.size);
             self.slots.push(Slot { at, registered });
         }
         self.home.keep(arena, made.clone().skip(1).rev());
@@ -153,16 +153,16 @@ mod tests {
     #[test]
     fn an_exhausted_class_falls_back_to_plain_memory() {
         let mut pool = Pool::default();
-        let mut slots = 0;
+        let mut arenas = 0;
         let held: Vec<Buffer> = (0..CLASSES[1].1 + 3)
             .map(|_| {
                 pool.buffer(64 << 10, |_, _, _| {
-                    slots += 1;
+                    arenas += 1;
                     None
                 })
             })
             .collect();
-        assert_eq!(slots, CLASSES[1].1);
+        assert_eq!(arenas, CLASSES[1].0 * CLASSES[1].1 / ARENA);
         drop(pool);
         assert!(held.iter().all(|buffer| buffer.capacity() == 64 << 10));
     }

@@ -4,8 +4,8 @@ use highwater_base::{LeaderEpoch, Mutant, Now, Offset, WallMs};
 
 use super::{Appended, Log, Origin, State};
 use crate::batch::{
-    ATTRIBUTES, Arrival, Batch, BatchError, Crc32c, HEADER_BYTES, Header, Rules, TimestampType, Writer,
-    arrival, arrival_unsummed, check_crc, recompress, set_base_offset, set_leader_epoch, stamp,
+    ATTRIBUTES, Arrival, Batch, BatchError, Crc32c, Header, Rules, TimestampType, Writer, arrival,
+    arrival_unsummed, check_crc, recompress, set_base_offset, set_leader_epoch, stamp,
 };
 use crate::producers::{Admission, ProducerBatch};
 use crate::segment::BatchFacts;
@@ -153,8 +153,8 @@ impl Log {
         self.refused_times
     }
 
-    /// Stamps and stages one batch whose checksum is still to be compared. Only the header is copied twice, unless
-    /// timestamps change, and with them the CRC.
+    /// Stamps and stages one batch whose checksum is still to be compared. Only what lies before the
+    /// checksummed part is copied twice, unless timestamps change, and with them the CRC.
     fn stage_stamped(
         &mut self,
         now: Now,
@@ -167,12 +167,13 @@ impl Log {
             && header.attributes().timestamp_type() == TimestampType::Create
             && header.max_timestamp() == facts.max_timestamp;
         if same_times {
-            let mut stamped = [0; HEADER_BYTES];
-            stamped.copy_from_slice(&bytes[..HEADER_BYTES]);
+            let (front, summed) = bytes.split_at(ATTRIBUTES);
+            let mut stamped = [0; ATTRIBUTES];
+            stamped.copy_from_slice(front);
             set_base_offset(&mut stamped, at.first);
             set_leader_epoch(&mut stamped, at.epoch);
             let expected = (self.settings.mutant != Mutant::NoCrc).then(|| header.crc());
-            self.stage(now, [&stamped, &bytes[HEADER_BYTES..]], at.first, at.epoch, facts, expected)
+            self.stage(now, [&stamped, summed], at.first, at.epoch, facts, expected)
         } else {
             check_crc(bytes, header, self.settings.mutant)?;
             let mut stamped = bytes.to_vec();
@@ -228,8 +229,8 @@ impl Log {
         Ok(Appended { first, last: end.plus(-1), end, append_time: WallMs::NONE, duplicate: count == 0 })
     }
 
-    /// Puts a batch at the end: roll if due, tail, segment, indexes, epochs, producers. Its header is in the first part. With
-    /// a checksum to `expect`, that of the bytes is compared while they are copied, and nothing is appended if it differs.
+    /// Puts a batch at the end: roll if due, tail, segment, indexes, epochs, producers. The first part goes at least to its attributes.
+    /// With a checksum to `expect`, that of the second part is compared while it is copied, and nothing is appended if it differs.
     fn stage(
         &mut self,
         now: Now,
@@ -252,7 +253,6 @@ impl Log {
             // A roll is for good: none for a batch that is then refused.
             if let Some(expected) = expect.take() {
                 let mut sum = Crc32c::new();
-                sum.update(&parts[0][ATTRIBUTES..]);
                 sum.update(parts[1]);
                 same_sum(expected, sum)?;
             }
@@ -264,7 +264,6 @@ impl Log {
             None => self.tail.stage(parts[1], |_| ()),
             Some(expected) => {
                 let mut sum = Crc32c::new();
-                sum.update(&parts[0][ATTRIBUTES..]);
                 self.tail.stage(parts[1], |piece| sum.update(piece));
                 if let Err(differs) = same_sum(expected, sum) {
                     self.tail.discard(at);

@@ -166,11 +166,11 @@ impl Io for UringIo {
     }
 
     fn buffer(&mut self, len: usize) -> Buffer {
-        self.pool.buffer(len, |slot, at, size| self.ring.register_buffer(slot, at, size))
+        self.pool.buffer(len, |number, at, size| self.ring.register_buffer(number, at, size))
     }
 
     fn chunk(&mut self, len: usize) -> Chunk {
-        self.pool.chunk(len, |slot, at, size| self.ring.register_buffer(slot, at, size))
+        self.pool.chunk(len, |number, at, size| self.ring.register_buffer(number, at, size))
     }
 
     fn in_flight(&self) -> usize {

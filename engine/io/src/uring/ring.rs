@@ -84,7 +84,7 @@ impl Ring {
         }
         let enter = if params.is_feature_no_iowait() { EnterFlags::NO_IOWAIT } else { EnterFlags::empty() };
         let file_slots = FILE_TABLES.into_iter().find(|n| ring.submitter().register_files_sparse(*n).is_ok());
-        let buffers = ring.submitter().register_buffers_sparse(pool::SLOTS as u32).is_ok();
+        let buffers = ring.submitter().register_buffers_sparse(pool::ARENAS as u32).is_ok();
         // Only syncs need workers; more than one would not make the device flush faster. Older kernels refuse.
         let _ = ring.submitter().register_iowq_max_workers(&mut [1, 1]);
         let mut ring = Ring {
@@ -237,7 +237,12 @@ impl Ring {
     }
 
     /// Pins memory that a pool keeps.
-    pub(super) fn register_buffer(&mut self, slot: u16, at: NonNull<u8>, size: usize) -> Option<Registered> {
+    pub(super) fn register_buffer(
+        &mut self,
+        number: u16,
+        at: NonNull<u8>,
+        size: usize,
+    ) -> Option<Registered> {
         if !self.buffers {
             return None;
         }
@@ -245,10 +250,10 @@ impl Ring {
         // SAFETY: the memory is a pool's, which outlives its use by any operation: each holds a buffer
         // or slice of it. What the kernel has pinned after that nobody writes to.
         let registered =
-            unsafe { self.ring.submitter().register_buffers_update(u32::from(slot), &[memory], None) };
+            unsafe { self.ring.submitter().register_buffers_update(u32::from(number), &[memory], None) };
         // Most likely the limit on locked memory: more of it will not be allowed either.
         self.buffers = registered.is_ok();
-        registered.ok().map(|()| Registered { ring: self.number, index: slot })
+        registered.ok().map(|()| Registered { ring: self.number, index: number })
     }
 }
 
