@@ -40,6 +40,7 @@ mod log;
 mod manifest;
 mod place;
 pub mod producers;
+mod rare;
 pub mod recovery;
 pub mod relocation;
 pub mod retention;

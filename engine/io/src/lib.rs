@@ -114,7 +114,7 @@ pub use op::{
     Token,
 };
 pub use posix::PosixIo;
-pub use process::raise_open_file_limit;
+pub use process::{give_back_free_memory, raise_open_file_limit};
 pub use production::{IoChoice, production};
 pub use read_only::ReadOnly;
 pub use space::free_bytes;

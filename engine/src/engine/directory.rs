@@ -1,7 +1,7 @@
 //! The directories of an engine: held by one process, placed in evenly, left clean.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use highwater_base::{Offset, PartitionIndex, TopicPartition};
 use highwater_io::{FileLock, LockError, Park};
@@ -11,7 +11,7 @@ use super::shard::{LogEnd, PlannedLog};
 use super::{EngineConfig, EngineError};
 use crate::checkpoint_file::OffsetCheckpoint;
 use crate::layout::{self, PartitionDir, PartitionRole};
-use crate::{DataDirectory, OpenHint, relocation};
+use crate::{DataDirectory, relocation};
 
 /// The engine's directories and who may be in them.
 #[derive(Debug)]
@@ -43,23 +43,25 @@ impl Directories {
             all.push(Held { directory, logs: 0, _lock: lock });
         }
         let settled = settle_moves(&mut *io, &all)?;
-        let mut found: BTreeMap<String, PlannedLog> = BTreeMap::new();
+        let mut found: Vec<PlannedLog> = Vec::new();
         for (at, held) in all.iter_mut().enumerate() {
             let directory = &held.directory;
+            let path: Arc<Path> = directory.path().into();
             let arrived = settled.arrived.iter().filter(|(to, _)| *to == at).map(|(_, partition)| partition);
             for partition in directory.current().chain(arrived).filter(|p| is_a_log(p)) {
                 held.logs += 1;
-                let dir = directory.log_dir(partition);
-                let hint: OpenHint = directory.hint(partition);
-                let name = partition.topic.to_string();
-                let settings = config.settings_of(&name);
-                let listed = directory.listed(partition);
-                found.entry(name.clone()).or_insert(PlannedLog { name, dir, hint, settings, listed });
+                found.push(PlannedLog {
+                    name: Arc::clone(&partition.topic),
+                    directory: Arc::clone(&path),
+                    hint: directory.hint(partition),
+                    listed: directory.listed(partition),
+                });
             }
             held.directory.forget_logs();
         }
-        let mut found: Vec<PlannedLog> = found.into_values().collect();
+        // Of two with one name, that in the first directory.
         found.sort_by(|a, b| a.name.cmp(&b.name));
+        found.dedup_by(|later, first| later.name == first.name);
         Ok((Directories { all, storage: config.storage.clone() }, found, settled.discarded))
     }
 
@@ -74,7 +76,7 @@ impl Directories {
         }
         let held = self.all.iter_mut().min_by_key(|held| held.logs).ok_or(EngineError::Stopped)?;
         held.logs += 1;
-        Ok(held.directory.path().join(PartitionDir::current(partition(name)).to_string()))
+        Ok(held.directory.path().join(directory_name(name)))
     }
 
     /// What an operator should know of them.
@@ -144,6 +146,11 @@ fn settle_moves(io: &mut dyn Park, all: &[Held]) -> Result<Settled, EngineError>
 /// Whether a partition is a log of an engine.
 fn is_a_log(partition: &TopicPartition) -> bool {
     partition.partition == PartitionIndex::new(0)
+}
+
+/// The name of the directory of the log of this name.
+pub(super) fn directory_name(name: &str) -> String {
+    PartitionDir::current(partition(name)).to_string()
 }
 
 /// The partition that a log of this name is.

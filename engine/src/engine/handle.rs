@@ -72,8 +72,8 @@ impl Ways {
 }
 
 impl LogHandle {
-    pub(super) fn new(name: &str, owner: u32, shard: Sender<Message>, ways: Arc<Ways>) -> LogHandle {
-        LogHandle { name: name.into(), owner, shard, ways, isolation: Isolation::default() }
+    pub(super) fn new(name: Arc<str>, owner: u32, shard: Sender<Message>, ways: Arc<Ways>) -> LogHandle {
+        LogHandle { name, owner, shard, ways, isolation: Isolation::default() }
     }
 
     /// The log's name.

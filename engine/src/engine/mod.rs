@@ -12,6 +12,7 @@ mod notice;
 mod records;
 mod served;
 mod shard;
+mod waiting;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -55,10 +56,17 @@ use crate::{LogSettings, RecoveryReport, Ticket};
 pub struct Engine {
     shards: Vec<ShardThread>,
     directories: Mutex<Directories>,
-    names: Mutex<BTreeMap<String, LogHandle>>,
-    config: EngineConfig,
+    names: Mutex<BTreeMap<Arc<str>, Owner>>,
+    config: Arc<EngineConfig>,
     ways: Arc<Ways>,
     recovered: BTreeMap<String, RecoveryReport>,
+}
+
+/// Which log it is: its shard, and its number there.
+#[derive(Clone, Copy, Debug)]
+struct Owner {
+    shard: u32,
+    number: u32,
 }
 
 #[derive(Debug)]
@@ -72,6 +80,7 @@ impl Engine {
     /// logs are whole. A directory that another process holds is refused, with that process's id.
     pub fn open(config: EngineConfig) -> Result<Engine, EngineError> {
         config.check()?;
+        let config = Arc::new(config);
         let clock = Clock::start();
         let (directories, found, discarded) = Directories::open(&config)?;
         let recycle_space = crate::RecycleSpace::default();
@@ -90,12 +99,10 @@ impl Engine {
         for (index, plan) in plans.into_iter().enumerate() {
             let (sender, inbox) = mailbox(config.settings.limits.mailbox);
             let (promise, opened) = Ticket::pair();
-            let (limits, storage, listener) =
-                (config.settings.limits, config.storage.clone(), config.listener.clone());
-            let cleaner = config.cleaner_of_shard();
+            let config = Arc::clone(&config);
             let thread = spawn(Spec::new(format!("highwater-{index}")), clock, inbox, move |now| {
-                let mut io = storage.io(limits.ring_entries)?;
-                let (shard, found) = EngineShard::open(&mut *io, now, listener, cleaner, plan)?;
+                let mut io = config.storage.io(config.settings.limits.ring_entries)?;
+                let (shard, found) = EngineShard::open(&mut *io, now, &config, plan)?;
                 promise.fulfil(found);
                 Ok((io, shard))
             });
@@ -110,14 +117,18 @@ impl Engine {
             config,
             recovered: BTreeMap::new(),
         };
-        for (index, opened) in opening.into_iter().enumerate() {
+        for (shard, opened) in opening.into_iter().enumerate() {
             let Some(found) = opened.wait() else { return Err(engine.opening_failed()) };
-            for Found { name, owner, report } in found {
-                let handle = engine.handle(&name, index, owner);
-                engine.recovered.extend(report.map(|report| (name.clone(), report)));
-                engine.names.get_mut().insert(name, handle);
-            }
+            let shard = shard as u32;
+            // Sorted, and put in at once, so that the map takes no more room than it needs.
+            let names = found.into_iter().map(|Found { name, owner, report }| {
+                engine.recovered.extend(report.map(|report| (name.to_string(), *report)));
+                (name, Owner { shard, number: owner })
+            });
+            engine.names.get_mut().append(&mut names.collect());
         }
+        // What was read to find them.
+        highwater_io::give_back_free_memory();
         Ok(engine)
     }
 
@@ -144,7 +155,8 @@ impl Engine {
     }
 
     fn known(&self, name: &str) -> Option<LogHandle> {
-        self.names.lock().get(name).cloned()
+        let names = self.names.lock();
+        names.get_key_value(name).map(|(name, owner)| self.handle(name, *owner))
     }
 
     /// Makes a log, unless another thread was quicker.
@@ -157,12 +169,14 @@ impl Engine {
         let dir = directories.place(name)?;
         let shard = shard_of(name, self.shards.len());
         let (promise, created) = Ticket::pair();
-        let message =
-            Message::Create { name: name.to_owned(), dir, settings: Box::new(settings), reply: promise };
+        let name: Arc<str> = name.into();
+        let settings = Box::new(settings);
+        let message = Message::Create { name: Arc::clone(&name), dir, settings, reply: promise };
         self.shards[shard].sender.send(message).map_err(|_| EngineError::Overloaded)?;
-        let owner = created.wait().ok_or(EngineError::Stopped)??;
-        let handle = self.handle(name, shard, owner);
-        self.names.lock().insert(name.to_owned(), handle.clone());
+        let number = created.wait().ok_or(EngineError::Stopped)??;
+        let owner = Owner { shard: shard as u32, number };
+        let handle = self.handle(&name, owner);
+        self.names.lock().insert(name, owner);
         Ok(handle)
     }
 
@@ -199,19 +213,17 @@ impl Engine {
 
     /// The names of all logs, sorted.
     pub fn names(&self) -> Vec<String> {
-        let mut names: Vec<String> = self.names.lock().keys().cloned().collect();
-        names.sort_unstable();
-        names
+        self.names.lock().keys().map(|name| name.to_string()).collect()
     }
 
     /// Deletes a log. Its name is free when this returns; its files go bit by bit afterwards.
     pub fn delete(&self, name: &str) -> Result<(), EngineError> {
         // Held until the name is free, so that nobody makes it anew before.
         let _no_log_is_made = self.directories.lock();
-        let Some(handle) = self.names.lock().remove(name) else {
+        let Some((name, owner)) = self.names.lock().remove_entry(name) else {
             return Err(EngineError::NoSuchLog { name: name.to_owned() });
         };
-        handle.delete()
+        self.handle(&name, owner).delete()
     }
 
     /// Moves a log to another of the engine's directories while it serves: its segments are copied, at most so many bytes a
@@ -271,8 +283,9 @@ impl Engine {
         self.directories.lock().paths().map(Path::to_path_buf).collect()
     }
 
-    fn handle(&self, name: &str, shard: usize, owner: u32) -> LogHandle {
-        LogHandle::new(name, owner, self.shards[shard].sender.clone(), Arc::clone(&self.ways))
+    fn handle(&self, name: &Arc<str>, owner: Owner) -> LogHandle {
+        let shard = self.shards[owner.shard as usize].sender.clone();
+        LogHandle::new(Arc::clone(name), owner.number, shard, Arc::clone(&self.ways))
     }
 
     /// One shard could not open its logs: end the others and find out why.

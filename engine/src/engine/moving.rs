@@ -9,7 +9,7 @@ use super::shard::Reply;
 use crate::{Log, LogEvent};
 
 /// What the owner of a log keeps of its move.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Moves {
     waiting: Option<Reply<()>>,
     /// Directories that are to be removed.
@@ -17,6 +17,14 @@ pub(super) struct Moves {
 }
 
 impl Moves {
+    /// None.
+    pub(super) const NEW: Moves = Moves { waiting: None, discarded: Vec::new() };
+
+    /// Whether nobody waits, and nothing is to be removed.
+    pub(super) fn is_nobody(&self) -> bool {
+        self.waiting.is_none() && self.discarded.is_empty()
+    }
+
     /// Begins a move, in the place of one under way.
     pub(super) fn begin(&mut self, log: &mut Log, directory: &Path, bytes_per_second: u64, reply: Reply<()>) {
         self.over(Err(EngineError::MoveReplaced));

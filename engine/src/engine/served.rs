@@ -1,80 +1,53 @@
 //! One log of a shard, and who waits for it.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use highwater_base::{LeaderEpoch, Mono, Now, Offset};
 use highwater_io::Io;
 
-use super::moving::Moves;
 use super::notice::Listener;
 use super::shard::{LogEnd, Reply, Request, Wanted, Writer};
+use super::waiting::{Following, Held, Unacknowledged, Waiting};
 use super::{EngineError, LogFacts, LogMetrics, Notice};
+use crate::rare::Rare;
 use crate::ticket::Promise;
 use crate::{
-    AppendError, Appended, Busy, CleanerSettings, Fetched, Isolation, Log, LogEvent, LogFailure, Lookup,
-    Origin, Read, ReadError, ReadId, TimestampOffset,
+    AppendError, Busy, CleanerSettings, Fetched, Isolation, Log, LogEvent, LogFailure, Lookup, Origin, Read,
+    ReadError,
 };
 
 /// One log and who waits for it.
 #[derive(Debug)]
 pub(super) struct Served {
-    name: String,
+    name: Arc<str>,
     log: Log,
-    creating: Option<Promise<Result<u32, EngineError>>>,
-    /// Appends that found too much staged, in order.
-    held: VecDeque<Held>,
-    /// Appends that wait for their acknowledgement, in the order of their ends.
-    unacknowledged: VecDeque<Unacknowledged>,
-    syncing: VecDeque<(Offset, Reply<Offset>)>,
-    reads: BTreeMap<ReadId, (Wanted, Reply<Fetched>)>,
-    lookups: BTreeMap<ReadId, Reply<Option<TimestampOffset>>>,
-    /// Readers at the tail, by how far they see and the offset that they wait for; at most
-    /// [`Limits::parked`](highwater_base::Limits).
-    followers: BTreeMap<(Isolation, Offset), Vec<Following>>,
-    waiting_readers: usize,
-    cutting: VecDeque<Reply<Offset>>,
-    compacting: Vec<Reply<Offset>>,
-    pub(super) moves: Moves,
-    /// Trims whose new start is not durable yet, in order.
-    trimming: VecDeque<(Offset, Reply<Offset>)>,
+    waiting: Rare<Waiting>,
     /// The log's start after a power cut.
     durable_start: Offset,
-    deleting: Option<Reply<()>>,
     closed: bool,
     listener: Listener,
     /// The acknowledged end that the listener was last told.
     told: Offset,
     no_space: bool,
-    metrics: LogMetrics,
+    counts: Counts,
 }
 
-/// A reader at the tail.
-#[derive(Debug)]
-struct Following {
-    wanted: Wanted,
-    reply: Reply<Fetched>,
-}
-
-/// An append that found too much staged.
-#[derive(Debug)]
-struct Held {
-    batch: Vec<u8>,
-    from: Writer,
-    reply: Reply<Appended>,
-}
-
-/// An append that waits for its acknowledgement.
-#[derive(Debug)]
-struct Unacknowledged {
-    appended: Appended,
-    bytes: usize,
-    reply: Reply<Appended>,
+/// What went through a log.
+#[derive(Debug, Default)]
+struct Counts {
+    appended_batches: u64,
+    appended_records: u64,
+    appended_bytes: u64,
+    refused_batches: u64,
+    reads: u64,
+    read_bytes: u64,
 }
 
 impl Served {
     /// A log that is open.
-    pub(super) fn opened(name: String, mut log: Log, listener: Listener) -> Served {
+    pub(super) fn opened(name: Arc<str>, mut log: Log, listener: Listener) -> Served {
         // All that is there was acknowledged, or is no different from it.
         log.set_high_watermark(log.acknowledged_end());
         Served {
@@ -82,34 +55,24 @@ impl Served {
             durable_start: log.log_start(),
             name,
             log,
-            creating: None,
-            held: VecDeque::new(),
-            unacknowledged: VecDeque::new(),
-            syncing: VecDeque::new(),
-            reads: BTreeMap::new(),
-            lookups: BTreeMap::new(),
-            followers: BTreeMap::new(),
-            waiting_readers: 0,
-            cutting: VecDeque::new(),
-            compacting: Vec::new(),
-            moves: Moves::default(),
-            trimming: VecDeque::new(),
-            deleting: None,
+            waiting: Rare::new(),
             closed: false,
             listener,
             no_space: false,
-            metrics: LogMetrics::default(),
+            counts: Counts::default(),
         }
     }
 
     /// A log that is being made; `reply` is answered with its owner number when it is there.
     pub(super) fn created(
-        name: String,
+        name: Arc<str>,
         log: Log,
         listener: Listener,
         reply: Promise<Result<u32, EngineError>>,
     ) -> Served {
-        Served { creating: Some(reply), ..Served::opened(name, log, listener) }
+        let mut served = Served::opened(name, log, listener);
+        served.waiting.creating = Some(reply);
+        served
     }
 
     /// Not something that is only there to be removed.
@@ -127,15 +90,22 @@ impl Served {
 
     pub(super) fn metrics(&self) -> LogMetrics {
         let scrub = self.log.scrub_facts();
+        let Counts { appended_batches, appended_records, appended_bytes, refused_batches, reads, read_bytes } =
+            self.counts;
         LogMetrics {
+            appended_batches,
+            appended_records,
+            appended_bytes,
+            refused_batches,
             refused_times: self.log.refused_times(),
+            reads,
+            read_bytes,
             scrubbed_bytes: scrub.bytes,
             scrub_rounds: scrub.rounds,
             rotten_slices: scrub.rotten,
             segments_recycled: self.log.segments_recycled(),
-            waiting_appends: self.held.len() + self.unacknowledged.len(),
-            waiting_readers: self.waiting_readers,
-            ..self.metrics
+            waiting_appends: self.waiting.held.len() + self.waiting.unacknowledged.len(),
+            waiting_readers: self.waiting.readers,
         }
     }
 
@@ -157,14 +127,19 @@ impl Served {
     fn compact(&mut self, now: Now, settings: &CleanerSettings, reply: Reply<Offset>) {
         let (memory, rate) = (settings.memory_bytes, settings.bytes_per_second);
         if self.log.is_compacting() || self.log.compact(now, memory, rate) {
-            self.compacting.push(reply);
+            self.waiting.compacting.push(reply);
         } else {
             reply.answer(Ok(self.log.cleaned_to().max(self.log.log_start())));
         }
     }
 
+    /// The next directory that a move has left, to be removed.
+    pub(super) fn poll_discarded(&mut self) -> Option<PathBuf> {
+        self.waiting.changed()?.moves.poll_discarded()
+    }
+
     pub(super) fn log_is_gone(&self) -> bool {
-        self.closed && self.deleting.is_none() && self.name.is_empty()
+        self.closed && self.waiting.deleting.is_none() && self.name.is_empty()
     }
 
     pub(super) fn take_request(&mut self, now: Now, request: Request, cleaner: &CleanerSettings) {
@@ -175,21 +150,21 @@ impl Served {
             Request::FindTime { at, reply } => match self.log.lookup_time(now, at) {
                 Ok(Lookup::Ready(found)) => reply.answer(Ok(found)),
                 Ok(Lookup::Pending(id)) => {
-                    self.lookups.insert(id, reply);
+                    self.waiting.lookups.insert(id, reply);
                 }
                 Err(error) => reply.answer(Err(error.into())),
             },
             Request::Sync { reply } => {
                 let upto = self.log.log_end();
                 self.log.want_synced(upto);
-                self.syncing.push_back((upto, reply));
+                self.waiting.syncing.push_back((upto, reply));
             }
             Request::Truncate { to, reply } => {
                 self.log.truncate(to);
-                self.cutting.push_back(reply);
+                self.waiting.cutting.push_back(reply);
             }
             Request::Trim { to, reply } => {
-                self.trimming.push_back((to, reply));
+                self.waiting.trimming.push_back((to, reply));
                 self.trim();
             }
             Request::Compact { reply } => self.compact(now, cleaner, reply),
@@ -201,25 +176,28 @@ impl Served {
                 reply.answer(Ok(()));
             }
             Request::Move { directory, bytes_per_second, reply } => {
-                self.moves.begin(&mut self.log, &directory, bytes_per_second, reply);
+                self.waiting.moves.begin(&mut self.log, &directory, bytes_per_second, reply);
             }
             Request::Delete { reply } => {
-                self.moves.over(Err(EngineError::NoSuchLog { name: self.name.clone() }));
+                self.waiting.moves.over(Err(EngineError::NoSuchLog { name: self.name.to_string() }));
                 self.log.delete();
-                self.deleting = Some(reply);
+                self.waiting.deleting = Some(reply);
             }
         }
     }
 
     /// Raises the log's start for those who asked, as far as the log's state allows, and answers whose is durable.
     fn trim(&mut self) {
-        for (to, reply) in std::mem::take(&mut self.trimming) {
+        if self.waiting.trimming.is_empty() {
+            return;
+        }
+        for (to, reply) in std::mem::take(&mut self.waiting.trimming) {
             let to = to.min(self.log.acknowledged_end());
             self.log.trim(to);
             if to <= self.durable_start {
                 reply.answer(Ok(self.log.log_start()));
             } else {
-                self.trimming.push_back((to, reply));
+                self.waiting.trimming.push_back((to, reply));
             }
         }
     }
@@ -237,11 +215,11 @@ impl Served {
     }
 
     fn append(&mut self, now: Now, append: Held) {
-        let held = match self.held.is_empty() {
+        let held = match self.waiting.held.is_empty() {
             true => self.try_append(now, append),
             false => Some(append),
         };
-        self.held.extend(held);
+        self.waiting.held.extend(held);
     }
 
     /// Appends, or gives the batch back if too much waits for the disk or the log is being made or cut.
@@ -254,7 +232,7 @@ impl Served {
         match self.log.append(now, &append.batch, origin) {
             Ok(appended) => {
                 let (bytes, reply) = (append.batch.len(), append.reply);
-                self.unacknowledged.push_back(Unacknowledged { appended, bytes, reply });
+                self.waiting.unacknowledged.push_back(Unacknowledged { appended, bytes, reply });
             }
             Err(
                 AppendError::Backpressure { .. }
@@ -263,7 +241,7 @@ impl Served {
                 return Some(append);
             }
             Err(error) => {
-                self.metrics.refused_batches += 1;
+                self.counts.refused_batches += 1;
                 append.reply.answer(Err(error.into()));
             }
         }
@@ -277,24 +255,24 @@ impl Served {
         if !nothing_yet || self.log.failure().is_some() {
             return self.read(now, wanted, reply);
         }
-        if self.waiting_readers >= self.log.settings().limits.parked {
+        if self.waiting.readers >= self.log.settings().limits.parked {
             self.forget_unwanted();
         }
-        if self.waiting_readers >= self.log.settings().limits.parked {
+        if self.waiting.readers >= self.log.settings().limits.parked {
             return reply.answer(Err(EngineError::Overloaded));
         }
-        self.waiting_readers += 1;
+        self.waiting.readers += 1;
         let place = (wanted.isolation, wanted.from);
-        self.followers.entry(place).or_default().push(Following { wanted, reply: reply.leaving() });
+        self.waiting.followers.entry(place).or_default().push(Following { wanted, reply: reply.leaving() });
     }
 
     /// Drops the readers whose tickets were dropped.
     fn forget_unwanted(&mut self) {
-        self.followers.retain(|_, waiting| {
+        self.waiting.followers.retain(|_, waiting| {
             waiting.retain(|following| following.reply.is_wanted());
             !waiting.is_empty()
         });
-        self.waiting_readers = self.followers.values().map(Vec::len).sum();
+        self.waiting.readers = self.waiting.followers.values().map(Vec::len).sum();
     }
 
     /// How far readers see.
@@ -310,16 +288,16 @@ impl Served {
         match self.log.read(now, wanted.from, self.bound(wanted.isolation), wanted.max_bytes) {
             Ok(Read::Ready(fetched)) => self.answer_read(wanted, reply, Ok(fetched)),
             Ok(Read::Pending(id)) => {
-                self.reads.insert(id, (wanted, reply));
+                self.waiting.reads.insert(id, (wanted, reply));
             }
             Err(error) => self.answer_read(wanted, reply, Err(error)),
         }
     }
 
     fn answer_read(&mut self, wanted: Wanted, reply: Reply<Fetched>, mut result: Result<Fetched, ReadError>) {
-        self.metrics.reads += 1;
+        self.counts.reads += 1;
         if let Ok(fetched) = &mut result {
-            self.metrics.read_bytes += fetched.len() as u64;
+            self.counts.read_bytes += fetched.len() as u64;
             if wanted.isolation == Isolation::ReadCommitted {
                 fetched.aborted = self.log.aborted_in(wanted.from, fetched.next);
             }
@@ -339,7 +317,10 @@ impl Served {
             // Also without an event: a duplicate, or a sync of what is synced, has nothing to wait for.
             if !self.ends_moved(now) && !anything {
                 // A held append is tried again when something was written; the deadline is only a net.
-                let net = (!self.held.is_empty()).then(|| now.mono.plus(Duration::from_millis(10)));
+                if self.log.is_resting() {
+                    self.waiting.rest(Waiting::is_nobody);
+                }
+                let net = (!self.waiting.held.is_empty()).then(|| now.mono.plus(Duration::from_millis(10)));
                 return deadline.into_iter().chain(net).min();
             }
         }
@@ -348,17 +329,17 @@ impl Served {
     fn take_event(&mut self, now: Now, owner: u32, event: LogEvent) {
         match event {
             LogEvent::Ready => {
-                if let Some(reply) = self.creating.take() {
+                if let Some(reply) = self.waiting.creating.take() {
                     reply.fulfil(Ok(owner));
                 }
             }
             LogEvent::ReadDone { id, result } => {
-                if let Some((wanted, reply)) = self.reads.remove(&id) {
+                if let Some((wanted, reply)) = self.waiting.reads.remove(&id) {
                     self.answer_read(wanted, reply, result);
                 }
             }
             LogEvent::LookupDone { id, result } => {
-                if let Some(reply) = self.lookups.remove(&id) {
+                if let Some(reply) = self.waiting.lookups.remove(&id) {
                     reply.answer(result.map_err(EngineError::from));
                 }
             }
@@ -367,10 +348,10 @@ impl Served {
                 self.durable_start = self.durable_start.min(log_end);
                 self.trim();
                 self.listener.tell(&self.name, &Notice::Truncated { end: log_end });
-                for reply in self.cutting.drain(..) {
+                for reply in self.waiting.cutting.drain(..) {
                     reply.answer(Ok(log_end));
                 }
-                let beyond = self.followers.extract_if(.., |(_, from), _| *from > log_end);
+                let beyond = self.waiting.followers.extract_if(.., |(_, from), _| *from > log_end);
                 let beyond = beyond.flat_map(|(_, waiting)| waiting).collect();
                 self.wake(now, beyond);
             }
@@ -378,7 +359,7 @@ impl Served {
             LogEvent::Written(_) | LogEvent::Synced(_) => {}
             LogEvent::Compacted { cleaned_to } => {
                 let cleaned_to = cleaned_to.max(self.log.log_start());
-                self.compacting.drain(..).for_each(|reply| reply.answer(Ok(cleaned_to)));
+                self.waiting.compacting.drain(..).for_each(|reply| reply.answer(Ok(cleaned_to)));
             }
             LogEvent::Trimmed { log_start } => {
                 self.durable_start = log_start;
@@ -397,18 +378,20 @@ impl Served {
             LogEvent::MoveCaughtUp
             | LogEvent::Moved { .. }
             | LogEvent::MoveFailed(_)
-            | LogEvent::Discarded { .. } => self.moves.heard(&mut self.log, event),
+            | LogEvent::Discarded { .. } => self.waiting.moves.heard(&mut self.log, event),
             LogEvent::Closed => {
                 self.closed = true;
-                self.moves.over(Err(EngineError::Stopped));
+                if let Some(waiting) = self.waiting.changed() {
+                    waiting.moves.over(Err(EngineError::Stopped));
+                }
             }
             LogEvent::Deleted => {
-                if let Some(reply) = self.deleting.take() {
+                if let Some(reply) = self.waiting.deleting.take() {
                     reply.answer(Ok(()));
                 }
             }
             LogEvent::Removed => {
-                self.name.clear();
+                self.name = Arc::default();
                 self.closed = true;
             }
             LogEvent::Failed(failure) => self.failed(failure),
@@ -419,22 +402,23 @@ impl Served {
     fn failed(&mut self, failure: LogFailure) {
         let append = || EngineError::Append(AppendError::Failed(failure.clone()));
         self.listener.tell(&self.name, &Notice::Failed(failure.clone()));
-        if let Some(reply) = self.creating.take() {
+        let waiting = &mut *self.waiting;
+        if let Some(reply) = waiting.creating.take() {
             reply.fulfil(Err(append()));
         }
-        let held = self.held.drain(..).map(|held| held.reply);
-        for reply in self.unacknowledged.drain(..).map(|waiting| waiting.reply).chain(held) {
+        let held = waiting.held.drain(..).map(|held| held.reply);
+        for reply in waiting.unacknowledged.drain(..).map(|waiting| waiting.reply).chain(held) {
             reply.answer(Err(append()));
         }
-        self.moves.over(Err(append()));
-        let syncing = self.syncing.drain(..).chain(self.trimming.drain(..)).map(|(_, reply)| reply);
-        for reply in syncing.chain(self.cutting.drain(..)).chain(self.compacting.drain(..)) {
+        waiting.moves.over(Err(append()));
+        let syncing = waiting.syncing.drain(..).chain(waiting.trimming.drain(..)).map(|(_, reply)| reply);
+        for reply in syncing.chain(waiting.cutting.drain(..)).chain(waiting.compacting.drain(..)) {
             reply.answer(Err(append()));
         }
-        for waiting in std::mem::take(&mut self.followers).into_values().flatten() {
-            waiting.reply.answer(Err(EngineError::Read(ReadError::Failed(failure.clone()))));
+        for following in std::mem::take(&mut waiting.followers).into_values().flatten() {
+            following.reply.answer(Err(EngineError::Read(ReadError::Failed(failure.clone()))));
         }
-        self.waiting_readers = 0;
+        waiting.readers = 0;
         self.closed = true;
     }
 
@@ -446,27 +430,31 @@ impl Served {
             self.told = acknowledged;
             self.listener.tell(&self.name, &Notice::Acknowledged { end: acknowledged });
         }
-        while let Some(waiting) = self.unacknowledged.pop_front_if(|w| w.appended.end <= acknowledged) {
+        if self.waiting.changed().is_none() {
+            return self.log.needs_step();
+        }
+        while let Some(waiting) = self.waiting.unacknowledged.pop_front_if(|w| w.appended.end <= acknowledged)
+        {
             let Unacknowledged { appended, bytes, reply } = waiting;
             if !appended.duplicate {
-                self.metrics.appended_batches += 1;
-                self.metrics.appended_records += appended.last.plus(1).since(appended.first) as u64;
-                self.metrics.appended_bytes += bytes as u64;
+                self.counts.appended_batches += 1;
+                self.counts.appended_records += appended.last.plus(1).since(appended.first) as u64;
+                self.counts.appended_bytes += bytes as u64;
             }
             reply.answer(Ok(appended));
         }
         let synced = self.log.synced_end();
-        while let Some((upto, _)) = self.syncing.front()
+        while let Some((upto, _)) = self.waiting.syncing.front()
             && *upto <= synced
         {
-            if let Some((_, reply)) = self.syncing.pop_front() {
+            if let Some((_, reply)) = self.waiting.syncing.pop_front() {
                 reply.answer(Ok(synced));
             }
         }
         for isolation in [Isolation::ReadUncommitted, Isolation::ReadCommitted] {
             let reached = (isolation, Offset::ZERO)..(isolation, self.bound(isolation));
             if reached.start < reached.end {
-                let ready = self.followers.extract_if(reached, |_, _| true);
+                let ready = self.waiting.followers.extract_if(reached, |_, _| true);
                 let ready = ready.flat_map(|(_, waiting)| waiting).collect();
                 self.wake(now, ready);
             }
@@ -476,7 +464,7 @@ impl Served {
 
     /// Reads for those who waited at the tail.
     fn wake(&mut self, now: Now, ready: Vec<Following>) {
-        self.waiting_readers -= ready.len();
+        self.waiting.readers -= ready.len();
         for Following { wanted, reply } in ready {
             self.read(now, wanted, reply);
         }
@@ -484,13 +472,13 @@ impl Served {
 
     /// Appends what was held back, as far as it goes now; says whether that was anything.
     fn retry_held(&mut self, now: Now) -> bool {
-        let held = self.held.len();
-        while let Some(held) = self.held.pop_front() {
+        let held = self.waiting.held.len();
+        while let Some(held) = self.waiting.held.pop_front() {
             if let Some(back) = self.try_append(now, held) {
-                self.held.push_front(back);
+                self.waiting.held.push_front(back);
                 break;
             }
         }
-        self.held.len() < held
+        self.waiting.held.len() < held
     }
 }

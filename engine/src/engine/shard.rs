@@ -1,19 +1,21 @@
 //! One engine thread's logs: requests in, answers out.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use highwater_base::{Now, Offset, Uuid, WallMs};
 use highwater_io::{Io, Park};
 use highwater_runtime::{Next, Shard, Timers, Turn};
 
+use super::directory::directory_name;
 use super::gate::Place;
 use super::notice::Listener;
 use super::served::Served;
-use super::{EngineError, EngineMetrics, LogFacts, LogMetrics};
+use super::{EngineConfig, EngineError, EngineMetrics, LogFacts, LogMetrics};
 use crate::ticket::Promise;
 use crate::{
-    Appended, Cleaner, CleanerSettings, Fetched, Isolation, ListedLog, Log, LogSettings, OpenHint,
-    RecoveryReport, RecycleSpace, StoppedLog, TailSpace, TimestampOffset,
+    Appended, Cleaner, Fetched, Isolation, ListedLog, Log, LogSettings, OpenHint, RecoveryReport,
+    RecycleSpace, StoppedLog, TailSpace, TimestampOffset,
 };
 
 /// What a shard is to open before it serves.
@@ -31,10 +33,10 @@ pub(super) struct OpenPlan {
 /// One log found on disk.
 #[derive(Debug)]
 pub(super) struct PlannedLog {
-    pub(super) name: String,
-    pub(super) dir: PathBuf,
+    pub(super) name: Arc<str>,
+    /// The data directory that it is in.
+    pub(super) directory: Arc<Path>,
     pub(super) hint: OpenHint,
-    pub(super) settings: LogSettings,
     /// What the directory's manifest says of it.
     pub(super) listed: Option<ListedLog>,
 }
@@ -42,16 +44,16 @@ pub(super) struct PlannedLog {
 /// A log that a shard has opened.
 #[derive(Debug)]
 pub(super) struct Found {
-    pub(super) name: String,
+    pub(super) name: Arc<str>,
     pub(super) owner: u32,
     /// None if it was not read.
-    pub(super) report: Option<RecoveryReport>,
+    pub(super) report: Option<Box<RecoveryReport>>,
 }
 
 /// A log's end at a clean stop, for the checkpoint files.
 #[derive(Debug)]
 pub(super) struct LogEnd {
-    pub(super) name: String,
+    pub(super) name: Arc<str>,
     pub(super) dir: PathBuf,
     pub(super) log_start: Offset,
     pub(super) log_end: Offset,
@@ -92,7 +94,7 @@ impl<T> Reply<T> {
 #[derive(Debug)]
 pub(super) enum Message {
     Create {
-        name: String,
+        name: Arc<str>,
         dir: PathBuf,
         settings: Box<LogSettings>,
         reply: Promise<Result<u32, EngineError>>,
@@ -168,15 +170,14 @@ impl EngineShard {
     pub(super) fn open(
         io: &mut dyn Park,
         now: Now,
-        listener: Listener,
-        cleaner: CleanerSettings,
+        config: &EngineConfig,
         plan: OpenPlan,
     ) -> Result<(EngineShard, Vec<Found>), EngineError> {
         let mut shard = EngineShard {
             logs: Vec::new(),
             timers: Timers::new(),
-            listener,
-            cleaner: Cleaner::new(now, cleaner),
+            listener: config.listener.clone(),
+            cleaner: Cleaner::new(now, config.cleaner_of_shard()),
             recycle_space: plan.recycle_space,
             tail_space: TailSpace::new(plan.tail_bytes),
             stirred: Vec::new(),
@@ -187,23 +188,23 @@ impl EngineShard {
         shard.logs.reserve_exact(plan.logs.len());
         for planned in plan.logs {
             let owner = shard.next_owner();
-            let PlannedLog { dir, settings, hint, listed, .. } = &planned;
-            let listed = listed.as_ref();
+            let PlannedLog { name, directory, hint, listed } = planned;
+            let (dir, settings) = (directory.join(directory_name(&name)), config.settings_of(&name));
             let asleep =
-                listed.and_then(|listed| Log::open_listed(now, dir, owner, *settings, *hint, listed));
+                listed.and_then(|listed| Log::open_listed(now, &dir, owner, settings, hint, &listed));
             let (mut log, report) = match asleep {
                 Some((log, _)) => (log, None),
                 None => {
-                    let (log, report) = Log::open(io, now, dir, owner, *settings, *hint)?;
-                    (log, Some(report))
+                    let (log, report) = Log::open(io, now, &dir, owner, settings, hint)?;
+                    (log, Some(Box::new(report)))
                 }
             };
             log.share_settings(&mut shared);
             log.share_recycle_space(&shard.recycle_space);
             log.share_tail_space(&shard.tail_space);
-            shard.logs.push(Some(Served::opened(planned.name.clone(), log, shard.listener.clone())));
+            shard.logs.push(Some(Served::opened(Arc::clone(&name), log, shard.listener.clone())));
             shard.stirred.push(owner);
-            found.push(Found { name: planned.name, owner, report });
+            found.push(Found { name, owner, report });
         }
         for dir in plan.discarded {
             shard.remove(now, &dir);
@@ -215,7 +216,7 @@ impl EngineShard {
     fn remove(&mut self, now: Now, dir: &Path) {
         let owner = self.next_owner();
         let log = Log::remove(now, dir, owner, LogSettings::default());
-        self.logs.push(Some(Served::opened(String::new(), log, self.listener.clone())));
+        self.logs.push(Some(Served::opened(Arc::default(), log, self.listener.clone())));
         self.stirred.push(owner);
     }
 
@@ -272,7 +273,7 @@ impl EngineShard {
         let Some(served) = self.served(owner) else { return };
         let deadline = served.settle(now, owner, io);
         let gone = served.log_is_gone();
-        let discarded: Vec<PathBuf> = std::iter::from_fn(|| served.moves.poll_discarded()).collect();
+        let discarded: Vec<PathBuf> = std::iter::from_fn(|| served.poll_discarded()).collect();
         match deadline {
             Some(at) => self.timers.set(u64::from(owner), at),
             None => {

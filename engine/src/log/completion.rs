@@ -130,7 +130,7 @@ impl Log {
             Purpose::Next => {
                 let file = script.file().expect("the script leaves it open");
                 let (prepared, settled) = (script.prepared(), script.settled());
-                self.next = Some(NextFile { file, prepared, settled, recycled: None });
+                self.next = Some(Box::new(NextFile { file, prepared, settled, recycled: None }));
             }
             Purpose::Recycle => self.recycled_step(script),
             Purpose::Reuse => self.reused(),

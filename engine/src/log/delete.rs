@@ -64,8 +64,10 @@ impl Log {
         self.writes.clear();
         self.compaction.forget();
         files.extend(self.compaction.take_files());
-        files.extend(self.moving.take_files());
-        self.moving.forget();
+        if let Some(moving) = self.moving.changed() {
+            files.extend(moving.take_files());
+            moving.forget();
+        }
         let mut steps: Vec<Step> =
             files.into_iter().flat_map(|file| [Step::Adopt(file), Step::Close]).collect();
         for segment in &mut self.segments {

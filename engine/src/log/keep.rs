@@ -167,7 +167,7 @@ impl Log {
         live.synced_end = segment.end;
         let first_timestamp = gathered.first_timestamp;
         live.first_timestamp = first_timestamp;
-        live.seal = gathered.seal.filter(|seal| seal.length().get() == size);
+        live.seal = gathered.seal.filter(|seal| seal.length().get() == size).map(Box::new);
         live.index = gathered.index;
         let aborted = segment.aborted_bytes().unwrap_or_default();
         live.indexed_on_disk = self.settle_index_files(io, found, base, &live.index, &aborted)?;

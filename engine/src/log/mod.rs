@@ -54,6 +54,7 @@ use highwater_base::{LeaderEpoch, Mono, Mutant, Now, Offset, ProducerId, Uuid};
 
 use crate::epochs::EpochCache;
 use crate::producers::{ProducerBatch, Producers};
+use crate::rare::Rare;
 use crate::recovery::Quarantine;
 use crate::segment::Segment;
 use crate::tail::{Place, Tail};
@@ -176,7 +177,7 @@ pub struct Log {
     /// In order; the last is the active one; the live ones are the last few. Empty only while creating.
     segments: VecDeque<Segment>,
     /// `next.prepared`: open, bypasses the cache, its length.
-    next: Option<roll::NextFile>,
+    next: Option<Box<roll::NextFile>>,
     /// Snapshots on disk, ascending.
     snapshots: Vec<Offset>,
     epochs: EpochCache,
@@ -192,7 +193,7 @@ pub struct Log {
     retention: retain::Retention,
     recycling: recycle::Recycling,
     compaction: compact::CompactionState,
-    moving: moving::Moving,
+    moving: Rare<moving::Moving>,
     /// Batches refused because of a record's time.
     refused_times: u64,
     cut: Option<Cut>,
@@ -272,7 +273,7 @@ impl Log {
             retention: retain::Retention::new(now, &settings),
             recycling: recycle::Recycling::default(),
             compaction: compact::CompactionState::default(),
-            moving: moving::Moving::default(),
+            moving: Rare::new(),
             refused_times: 0,
             cut: None,
             close_wanted: false,
@@ -290,6 +291,11 @@ impl Log {
     /// Whether [`Log::step`] has something to do before its deadline; the cheap way to pass over idle logs.
     pub fn needs_step(&self) -> bool {
         self.due
+    }
+
+    /// Whether it is idle, and has given its memory back.
+    pub(crate) fn is_resting(&self) -> bool {
+        self.resting
     }
 
     /// The next event, in order.

@@ -222,7 +222,7 @@ impl Log {
         let file = kept.file.expect("it was wiped");
         let (prepared, mut settled) = (kept.held.bytes, Settled::default());
         settled.zeroed(0, prepared);
-        self.next = Some(NextFile { file, prepared, settled, recycled: Some(kept.held) });
+        self.next = Some(Box::new(NextFile { file, prepared, settled, recycled: Some(kept.held) }));
     }
 
     /// What could not be made of it: it goes as it would have gone.

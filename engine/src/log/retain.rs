@@ -11,6 +11,7 @@ use super::script::Step;
 use super::{Log, State};
 use crate::LogSettings;
 use crate::layout::FileKind;
+use crate::rare::{AtFirst, Rare};
 use crate::retention::{Candidate, Rules};
 use crate::segment::{Phase, Segment};
 
@@ -28,12 +29,23 @@ pub(super) const SEGMENT_FILES: [FileKind; 6] = [
 #[derive(Debug)]
 pub(crate) struct Retention {
     next_check: Mono,
+    going: Rare<Going>,
+}
+
+/// Files that go.
+#[derive(Debug)]
+struct Going {
     /// Files renamed to `.deleted`, each with its segment, and when they may go.
     waiting: Vec<Waiting>,
     /// Names that the running [`Purpose::Rename`] makes.
     renaming: Vec<Waiting>,
     /// Names that the running [`Purpose::CompactSwap`] makes.
     replacing: Vec<Waiting>,
+}
+
+impl AtFirst for Going {
+    const NEW: Going = Going { waiting: Vec::new(), renaming: Vec::new(), replacing: Vec::new() };
+    const SEEN: &'static Going = &Going::NEW;
 }
 
 #[derive(Debug)]
@@ -50,22 +62,24 @@ pub(super) struct Waiting {
 impl Retention {
     pub(super) fn new(now: Now, settings: &LogSettings) -> Retention {
         let next_check = now.mono.plus(Duration::from_millis(settings.retention_check_ms));
-        Retention { next_check, waiting: Vec::new(), renaming: Vec::new(), replacing: Vec::new() }
+        Retention { next_check, going: Rare::new() }
     }
 
     /// A file of a segment that is being replaced will be there under `path`.
     pub(super) fn replaces(&mut self, segment: Offset, path: PathBuf, file: Option<FileId>, remove_at: Mono) {
-        self.replacing.push(Waiting { segment, path, file, remove_at, bytes: None });
+        self.going.replacing.push(Waiting { segment, path, file, remove_at, bytes: None });
     }
 
     /// The files of [`Retention::replaces`] are there.
     pub(super) fn replaced(&mut self) {
-        self.waiting.append(&mut self.replacing);
+        let going = &mut *self.going;
+        going.waiting.append(&mut going.replacing);
     }
 
     /// Every file that waits to be removed; a clean stop waits no longer.
     pub(super) fn take_waiting(&mut self) -> Vec<(Option<FileId>, PathBuf)> {
-        std::mem::take(&mut self.waiting).into_iter().map(|waiting| (waiting.file, waiting.path)).collect()
+        let waiting = self.going.changed().map(|going| std::mem::take(&mut going.waiting));
+        waiting.into_iter().flatten().map(|waiting| (waiting.file, waiting.path)).collect()
     }
 }
 
@@ -96,7 +110,7 @@ impl Log {
         if self.state != State::Open {
             return None;
         }
-        let removal = self.retention.waiting.iter().map(|waiting| waiting.remove_at).min();
+        let removal = self.retention.going.waiting.iter().map(|waiting| waiting.remove_at).min();
         let idle = self.is_running(&Purpose::Remove) || self.is_running(&Purpose::Rename);
         removal.filter(|_| !idle).into_iter().chain([self.retention.next_check]).min()
     }
@@ -227,7 +241,7 @@ impl Log {
                 let is_log = kind == FileKind::Log;
                 let (segment, file) = (segment.base, file.filter(|_| is_log));
                 let bytes = (is_log && oldest_first).then_some(size);
-                self.retention.renaming.push(Waiting { segment, path, file, remove_at, bytes });
+                self.retention.going.renaming.push(Waiting { segment, path, file, remove_at, bytes });
             }
             // One segment durably gone before the next one goes: names become durable in any order, and a crash must
             // not leave a hole.
@@ -237,22 +251,23 @@ impl Log {
     }
 
     pub(super) fn renamed(&mut self) {
-        self.retention.waiting.append(&mut self.retention.renaming);
+        let going = &mut *self.retention.going;
+        going.waiting.append(&mut going.renaming);
     }
 
     /// Removes what has waited long enough and is not being read, but for a segment that is used again.
     fn remove_waiting(&mut self, now: Now) {
-        if self.is_running(&Purpose::Remove) {
+        if self.retention.going.waiting.is_empty() || self.is_running(&Purpose::Remove) {
             return;
         }
         let reading =
             |segment: Offset| self.readers.slots.iter().flatten().any(|reader| reader.reads(segment));
         let careless = self.settings.mutant == Mutant::RecycledWhileRead;
         let free = |waiting: &Waiting| !reading(waiting.segment) || (careless && waiting.bytes.is_some());
-        let (go, stay): (Vec<_>, Vec<_>) = std::mem::take(&mut self.retention.waiting)
+        let (go, stay): (Vec<_>, Vec<_>) = std::mem::take(&mut self.retention.going.waiting)
             .into_iter()
             .partition(|waiting| waiting.remove_at <= now.mono && free(waiting));
-        self.retention.waiting = stay;
+        self.retention.going.waiting = stay;
         let mut steps = Vec::new();
         for waiting in go {
             let Some(waiting) = self.take_deleted(waiting) else { continue };
@@ -268,7 +283,7 @@ impl Log {
 
     /// Whether files wait to be removed until those that are being removed are gone.
     pub(super) fn removes_lag(&self, now: Now) -> bool {
-        self.retention.waiting.iter().any(|waiting| waiting.remove_at <= now.mono)
+        self.retention.going.waiting.iter().any(|waiting| waiting.remove_at <= now.mono)
     }
 
     pub(super) fn removed_files(&mut self) {}

@@ -21,6 +21,7 @@ use super::script::{Script, Step};
 use super::{Log, LogEvent, State};
 use crate::ReadError;
 use crate::layout::FileKind;
+use crate::rare::{AtFirst, Rare};
 use crate::recovery::Damage;
 use crate::seal::{BEHIND, SEAL_PIECE, Seal, SealState, Unfinished, look};
 use crate::segment::BatchFacts;
@@ -44,13 +45,19 @@ pub struct ScrubFacts {
 /// Where the scrubber is.
 #[derive(Debug)]
 pub(crate) struct Scrub {
+    next_at: Mono,
+    round: Rare<Round>,
+}
+
+/// A round over the sealed segments, of which most logs have none.
+#[derive(Debug)]
+struct Round {
     /// The segment and the byte that come next; none: a round begins.
     at: Option<(Offset, u64)>,
     /// Where the round began.
     began: Offset,
     /// It has gone on from the last sealed segment to the first.
     wrapped: bool,
-    next_at: Mono,
     /// The slice differed, and is read a second time.
     again: bool,
     /// Ranges of a segment whose batches are to be looked at; whether something in them is known to differ.
@@ -60,21 +67,25 @@ pub(crate) struct Scrub {
     facts: ScrubFacts,
 }
 
+impl AtFirst for Round {
+    const NEW: Round = Round {
+        at: None,
+        began: Offset::ZERO,
+        wrapped: false,
+        again: false,
+        suspects: Vec::new(),
+        unfinished: None,
+        facts: ScrubFacts { bytes: 0, rounds: 0, rotten: 0 },
+    };
+    const SEEN: &'static Round = &Round::NEW;
+}
+
 impl Scrub {
     /// The first slice is due within one pause, at a moment that differs from log to log.
     pub(super) fn new(now: Now, owner: u32, budget: u64) -> Scrub {
         let pause = pause(SLICE, budget);
         let share = owner.wrapping_mul(2_654_435_769) >> 16; // Spreads neighbours evenly.
-        Scrub {
-            at: None,
-            began: Offset::ZERO,
-            wrapped: false,
-            next_at: now.mono.plus(pause / 65_536 * share),
-            again: false,
-            suspects: Vec::new(),
-            unfinished: None,
-            facts: ScrubFacts::default(),
-        }
+        Scrub { next_at: now.mono.plus(pause / 65_536 * share), round: Rare::new() }
     }
 }
 
@@ -91,7 +102,7 @@ fn pause(bytes: u64, budget: u64) -> Duration {
 impl Log {
     /// What the scrubber has done since the log was opened.
     pub fn scrub_facts(&self) -> ScrubFacts {
-        self.scrub.facts
+        self.scrub.round.facts
     }
 
     /// When the next slice is due, if there is anything to read.
@@ -127,13 +138,14 @@ impl Log {
         if self.scrub_is_running() || self.is_running(&Purpose::CompactSwap) {
             return;
         }
-        if let Some((segment, range, differs)) = self.scrub.suspects.pop() {
+        let suspect = self.scrub.round.changed().and_then(|round| round.suspects.pop());
+        if let Some((segment, range, differs)) = suspect {
             return self.look_at(now, segment, range, differs);
         }
         if now.mono < self.scrub.next_at || self.first_live() == 0 {
             return;
         }
-        let Some((segment, from)) = self.scrub.at.or_else(|| self.begin_round(now)) else { return };
+        let Some((segment, from)) = self.scrub.round.at.or_else(|| self.begin_round(now)) else { return };
         let Some(size) = self.sealed_size(segment).filter(|size| from < *size) else {
             return self.next_segment(segment);
         };
@@ -146,7 +158,7 @@ impl Log {
             Step::Read { at: FilePos::new(from), len },
             Step::Close,
         ];
-        self.scrub.at = Some((segment, from));
+        self.scrub.round.at = Some((segment, from));
         self.run(Purpose::Scrub { segment, from }, steps);
     }
 
@@ -157,15 +169,18 @@ impl Log {
                 (reader.job, reader.dead) = (None, true);
             }
         }
-        (self.scrub.at, self.scrub.again, self.scrub.unfinished) = (None, false, None);
-        self.scrub.suspects.clear();
+        if let Some(round) = self.scrub.round.changed() {
+            (round.at, round.again, round.unfinished) = (None, false, None);
+            round.suspects.clear();
+        }
     }
 
     /// Compaction has put another segment in the place of these: what was found in them says nothing of it.
     pub(super) fn scrub_leaves(&mut self, replaced: &[Offset]) {
-        self.scrub.suspects.retain(|(segment, _, _)| !replaced.contains(segment));
-        if self.scrub.at.is_some_and(|(segment, _)| replaced.contains(&segment)) {
-            (self.scrub.at, self.scrub.again) = (Some((replaced[0], 0)), false);
+        let Some(round) = self.scrub.round.changed() else { return };
+        round.suspects.retain(|(segment, _, _)| !replaced.contains(segment));
+        if round.at.is_some_and(|(segment, _)| replaced.contains(&segment)) {
+            (round.at, round.again) = (Some((replaced[0], 0)), false);
         }
     }
 
@@ -178,7 +193,7 @@ impl Log {
         let sealed = self.first_live();
         let day = now.wall.get().max(0) as u64 / (24 * 3_600_000);
         let first = self.segments.get(usize::try_from(day % sealed.max(1) as u64).ok()?)?.base;
-        (self.scrub.began, self.scrub.wrapped) = (first, false);
+        (self.scrub.round.began, self.scrub.round.wrapped) = (first, false);
         Some((first, 0))
     }
 
@@ -186,14 +201,14 @@ impl Log {
     fn next_segment(&mut self, after: Offset) {
         let sealed = self.segments.iter().take(self.first_live()).map(|segment| segment.base);
         let mut next = sealed.clone().find(|base| *base > after);
-        if next.is_none() && !self.scrub.wrapped {
-            self.scrub.wrapped = true;
+        if next.is_none() && !self.scrub.round.wrapped {
+            self.scrub.round.wrapped = true;
             next = sealed.clone().next();
         }
-        let ended = next.is_none_or(|next| self.scrub.wrapped && next >= self.scrub.began);
-        self.scrub.unfinished = None;
-        self.scrub.facts.rounds += u64::from(ended);
-        self.scrub.at = next.filter(|_| !ended).map(|next| (next, 0));
+        let ended = next.is_none_or(|next| self.scrub.round.wrapped && next >= self.scrub.round.began);
+        self.scrub.round.unfinished = None;
+        self.scrub.round.facts.rounds += u64::from(ended);
+        self.scrub.round.at = next.filter(|_| !ended).map(|next| (next, 0));
         self.due = true;
     }
 
@@ -202,29 +217,32 @@ impl Log {
         let Some(size) = self.sealed_size(segment).filter(|_| self.scrubs()) else { return };
         let to = (from + SLICE).min(size);
         let data = script.data();
-        self.scrub.facts.bytes += (data.len() as u64).min(to - from);
+        self.scrub.round.facts.bytes += (data.len() as u64).min(to - from);
         let seal = script.loaded(0).and_then(|bytes| Seal::decode(bytes).ok()).filter(|seal| {
             seal.state(WallMs::new(script.modified_ms())) == SealState::Binding && seal.length.get() == size
         });
         match seal {
             Some(seal) => {
                 let before =
-                    self.scrub.unfinished.as_deref().filter(|(modified, _)| *modified == seal.modified);
+                    self.scrub.round.unfinished.as_deref().filter(|(modified, _)| *modified == seal.modified);
                 let looked = look(&seal, from..to, data, before.map(|(_, batch)| batch.clone()));
                 let ranges = looked.differing;
-                if !ranges.is_empty() && !std::mem::replace(&mut self.scrub.again, true) {
+                if !ranges.is_empty() && !std::mem::replace(&mut self.scrub.round.again, true) {
                     // Perhaps it was only read wrongly.
                     self.scrub.next_at = now.mono;
                     return;
                 }
-                self.scrub.facts.rotten += u64::from(!ranges.is_empty());
-                self.scrub.unfinished = looked.unfinished.map(|batch| Box::new((seal.modified, batch)));
-                self.scrub.suspects.extend(looked.open.into_iter().map(|range| (segment, range, false)));
-                self.scrub.suspects.extend(ranges.into_iter().map(|range| (segment, range, true)));
+                self.scrub.round.facts.rotten += u64::from(!ranges.is_empty());
+                self.scrub.round.unfinished = looked.unfinished.map(|batch| Box::new((seal.modified, batch)));
+                self.scrub
+                    .round
+                    .suspects
+                    .extend(looked.open.into_iter().map(|range| (segment, range, false)));
+                self.scrub.round.suspects.extend(ranges.into_iter().map(|range| (segment, range, true)));
             }
             None => {
-                self.scrub.unfinished = None;
-                self.scrub.suspects.push((segment, from..to, false));
+                self.scrub.round.unfinished = None;
+                self.scrub.round.suspects.push((segment, from..to, false));
             }
         }
         self.slice_done(now, segment, from..to, size);
@@ -232,9 +250,9 @@ impl Log {
 
     fn slice_done(&mut self, now: Now, segment: Offset, slice: Range<u64>, size: u64) {
         let (bytes, to) = ((slice.end - slice.start).max(SEAL_PIECE as u64), slice.end);
-        self.scrub.again = false;
+        self.scrub.round.again = false;
         self.scrub.next_at = now.mono.plus(pause(bytes, self.settings.scrub_bytes_a_day));
-        self.scrub.at = Some((segment, to));
+        self.scrub.round.at = Some((segment, to));
         if to >= size {
             self.next_segment(segment);
         }
@@ -245,10 +263,10 @@ impl Log {
     pub(super) fn scrub_failed(&mut self, now: Now, segment: Offset, from: u64, error: IoError) {
         let size = self.sealed_size(segment);
         if error.kind != ErrorKind::NotFound || size.is_some() {
-            self.scrub.facts.rotten += 1;
+            self.scrub.round.facts.rotten += 1;
             self.events.push_back(LogEvent::Damaged(ReadError::Io(error)));
         }
-        self.scrub.unfinished = None;
+        self.scrub.round.unfinished = None;
         let size = size.unwrap_or(from);
         self.slice_done(now, segment, from..(from + SLICE).min(size).max(from), size);
     }
@@ -261,7 +279,7 @@ impl Log {
         let job = Job::Check { range: range.clone(), differs, inside: None };
         if self.add_reader(Reader::new(segment, job)).is_err() {
             // Too many read at present.
-            self.scrub.suspects.push((segment, range, differs));
+            self.scrub.round.suspects.push((segment, range, differs));
             self.scrub.next_at = now.mono.plus(pause(SLICE, self.settings.scrub_bytes_a_day));
         }
     }

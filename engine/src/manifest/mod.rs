@@ -52,7 +52,7 @@ pub struct StoppedLog(pub(crate) Entry);
 /// ```
 #[derive(Clone, Debug)]
 pub struct ListedLog {
-    manifest: Arc<[u8]>,
+    manifest: Arc<Vec<u8>>,
     entry: Range<u32>,
     unchanged: bool,
 }
@@ -81,7 +81,7 @@ impl ListedLog {
 /// ```
 #[derive(Clone, Debug, Default)]
 pub struct Manifest {
-    bytes: Arc<[u8]>,
+    bytes: Arc<Vec<u8>>,
     /// Where each entry lies, in the order of their names, and whether what it lists is unchanged.
     entries: Vec<(Range<u32>, bool)>,
 }
@@ -150,7 +150,7 @@ impl Manifest {
         if entries.len() != half(12) as usize {
             return Err(format!("expected {} logs, found {}", half(12), entries.len()));
         }
-        Ok(Manifest { bytes: bytes.into(), entries })
+        Ok(Manifest { bytes: Arc::new(bytes), entries })
     }
 
     /// Whether it lists no log.

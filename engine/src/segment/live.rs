@@ -76,7 +76,7 @@ pub(crate) struct Live {
     /// Its offset and time index.
     pub(crate) index: IndexBuilder,
     /// The seal in the making; none if not every byte passed through here, after a restart.
-    pub(crate) seal: Option<SealBuilder>,
+    pub(crate) seal: Option<Box<SealBuilder>>,
     /// Bytes of the offset, the time and the transaction index that are durable in their files already.
     pub(crate) indexed_on_disk: [usize; 3],
 }
@@ -104,7 +104,7 @@ impl Live {
             first_timestamp: None,
             created,
             index: IndexBuilder::new(base, index_interval),
-            seal: Some(SealBuilder::new()),
+            seal: Some(Box::default()),
             indexed_on_disk: [0; 3],
         }
     }

@@ -101,7 +101,9 @@ impl Log {
         self.snapshots.retain(|snapshot| !sources[1..].contains(snapshot));
         self.turn_readers_away(&sources);
         self.scrub_leaves(&sources);
-        self.moving.replaced(&sources);
+        if let Some(moving) = self.moving.changed() {
+            moving.replaced(&sources);
+        }
         self.due = true;
     }
 

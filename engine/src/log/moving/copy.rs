@@ -113,8 +113,9 @@ impl Log {
         if self.state == State::Switching(Stage::Draining) && self.is_drained_for_switch() {
             self.state = State::Switching(Stage::Copying);
         }
+        let rate = self.moving.rate;
         let Some(running) = self.moving.running.as_mut() else { return };
-        if !switching && (self.moving.rate == 0 || now.mono < running.next_slice) {
+        if !switching && (rate == 0 || now.mono < running.next_slice) {
             return;
         }
         let known = |base: Offset| self.segments.binary_search_by_key(&base, |segment| segment.base).ok();

@@ -23,6 +23,7 @@ use super::script::{Step, write_file};
 use super::{Log, LogEvent, State};
 use crate::checkpoint_file::encode_partition_metadata;
 use crate::layout::{PARTITION_METADATA, PartitionRole};
+use crate::rare::AtFirst;
 use copy::{Copying, Doing};
 pub(crate) use switch::Stage;
 
@@ -57,7 +58,7 @@ struct Target {
 }
 
 /// What a log knows of its move.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Moving {
     wanted: Option<Box<Target>>,
     running: Option<Box<Running>>,
@@ -75,6 +76,21 @@ pub(crate) struct Moving {
     renamed: Option<Box<(PathBuf, PathBuf)>>,
     /// A truncation, or a restart, that came during the switch: where to, and which of the two.
     pub(super) cut_later: Option<(Offset, bool)>,
+}
+
+impl AtFirst for Moving {
+    const NEW: Moving = Moving {
+        wanted: None,
+        running: None,
+        rate: 0,
+        finish: false,
+        given_up: None,
+        discarding: None,
+        serial: 0,
+        renamed: None,
+        cut_later: None,
+    };
+    const SEEN: &'static Moving = &Moving::NEW;
 }
 
 /// A move under way.
@@ -170,8 +186,10 @@ impl Log {
     /// Gives the move up, unless the copy is taking the log's place at this moment. What was copied is handed out by
     /// [`LogEvent::Discarded`].
     pub fn cancel_move(&mut self) {
-        if !matches!(self.state, State::Switching(_)) {
-            self.moving.wanted = None;
+        if let Some(moving) = self.moving.changed()
+            && !matches!(self.state, State::Switching(_))
+        {
+            moving.wanted = None;
             self.due = true;
         }
     }
@@ -295,7 +313,8 @@ impl Log {
     }
 
     fn close_copied_files(&mut self, io: &mut dyn Io) {
-        for file in self.moving.take_files() {
+        let files = self.moving.changed().map_or_else(Vec::new, Moving::take_files);
+        for file in files {
             self.close_file(file, io);
         }
     }
@@ -303,7 +322,9 @@ impl Log {
     /// The process stops: the move does, too, and its copy stays where it is.
     fn leave_move(&mut self, io: &mut dyn Io) {
         self.close_copied_files(io);
-        self.moving.forget();
+        if let Some(moving) = self.moving.changed() {
+            moving.forget();
+        }
         self.due = true;
     }
 

@@ -234,7 +234,8 @@ impl Log {
 
     /// A truncation that came meanwhile is done now.
     pub(super) fn begin_late_cut(&mut self) {
-        if let Some((to, restart)) = self.moving.cut_later.take() {
+        let late = self.moving.changed().and_then(|moving| moving.cut_later.take());
+        if let Some((to, restart)) = late {
             if restart { self.restart_at(to) } else { self.truncate(to) }
         }
     }
