@@ -4,7 +4,7 @@ use std::fmt;
 
 use highwater_base::{BLOCK, Limits, Mutant};
 
-use crate::batch::TimestampType;
+use crate::batch::{Codec, TimestampType};
 use crate::compact::CompactionSettings;
 
 /// What an acknowledged append survives. Named for what it promises.
@@ -89,6 +89,9 @@ pub struct LogSettings {
     /// Keep the latest record of each key, and let older ones go; `None`: not compacted. Records without a key are then
     /// refused. Age and size are reasons to go as well unless they are `None`. Default none.
     pub compaction: Option<CompactionSettings>,
+    /// The codec that batches of clients are stored with: those that come otherwise are packed anew. `None`: each as it comes.
+    /// Needs that codec's feature. Default none.
+    pub compression: Option<Codec>,
     /// How often retention is considered, in milliseconds. Default 5 minutes.
     pub retention_check_ms: u64,
     /// How long a deleted file keeps its space, in milliseconds. Default 60,000.
@@ -136,6 +139,7 @@ impl Default for LogSettings {
             retention_ms: None,
             retention_bytes: None,
             compaction: None,
+            compression: None,
             retention_check_ms: 300_000,
             file_delete_delay_ms: 60_000,
             max_message_bytes: (1 << 20) + 12,

@@ -1,7 +1,9 @@
 //! A log from its creation to its removal: retention, clean stop, deletion, rest.
 
-use highwater_base::{LeaderEpoch, Limits, Mono, Now, Offset, Uuid, WallMs};
-use highwater_engine::batch::{BatchBuilder, BatchError};
+use highwater_base::{LeaderEpoch, Limits, Mono, Now, Offset, ProducerEpoch, ProducerId, Uuid, WallMs};
+use highwater_engine::batch::{
+    BatchBuilder, BatchError, Batches, Codec, Header, Marker, RecordStream, marker_batch,
+};
 use highwater_engine::{
     AppendError, Busy, Durability, Log, LogEvent, LogSettings, OpenHint, Origin, Read, ReadError,
 };
@@ -103,6 +105,45 @@ fn old_segments_go_once_the_log_start_that_gives_them_up_is_durable() {
     assert!(world.names().iter().all(|name| !name.ends_with(".deleted")), "{:?}", world.names());
     let gone = world.log.read(world.now, Offset::ZERO, Offset::MAX, 1000).unwrap_err();
     assert!(matches!(gone, ReadError::OutOfRange { log_start, .. } if log_start == start));
+}
+
+/// `compression.type` of a topic: what comes with another codec is packed anew, and nothing else of it changes.
+#[test]
+fn batches_are_stored_with_the_codec_that_the_log_has() {
+    let records = |bytes: &[u8]| {
+        let mut stream = RecordStream::new(bytes, 1 << 20).unwrap();
+        std::iter::from_fn(|| stream.next().unwrap().map(|record| format!("{record:?}"))).collect::<Vec<_>>()
+    };
+    for (wanted, stored) in [(None, [0, 1, 4]), (Some(Codec::None), [0; 3]), (Some(Codec::Gzip), [1; 3])] {
+        let mut world = World::new(LogSettings { compression: wanted, segment_bytes: 1 << 20, ..settings() });
+        let (epoch, id, producer_epoch) = (LeaderEpoch::ZERO, ProducerId::new(5), ProducerEpoch::new(0));
+        let mut sent = Vec::new();
+        for codec in [Codec::None, Codec::Gzip, Codec::Zstd] {
+            let batch = BatchBuilder::new().codec(codec).producer(id, producer_epoch, 2 * sent.len() as i32);
+            let batch =
+                batch.record(START_MS, Some(b"k"), Some(&[7; 900])).record(START_MS + 1, None, None).build();
+            let appended =
+                world.log.append(world.now, &batch, Origin::Client { leader_epoch: epoch }).unwrap();
+            assert_eq!(appended.first.get(), 2 * sent.len() as i64);
+            sent.push(batch);
+        }
+        let marker = marker_batch(Marker::Abort, id, producer_epoch, 1, world.now.wall);
+        world.log.append(world.now, &marker, Origin::Coordinator { leader_epoch: epoch }).unwrap();
+        let Ok(Read::Ready(fetched)) = world.log.read(world.now, Offset::ZERO, Offset::MAX, 1 << 20) else {
+            panic!("it is in the tail")
+        };
+        let bytes: Vec<u8> = fetched.data.iter().flat_map(|slice| slice.iter().copied()).collect();
+        let found: Vec<_> = Batches::in_memory(&bytes).map(Result::unwrap).collect();
+        assert_eq!(found.len(), 4);
+        for (i, batch) in found[..3].iter().enumerate() {
+            assert!(batch.crc_matches());
+            assert_eq!(batch.attributes().codec(), Codec::from_bits(stored[i]), "{wanted:?}, batch {i}");
+            assert_eq!(records(batch.bytes()), records(&sent[i]));
+            assert_eq!(Header::decode(batch.bytes()).unwrap().base_sequence(), 2 * i as i32);
+        }
+        assert!(found[3].attributes().is_control());
+        assert_eq!(found[3].attributes().codec(), Some(Codec::None));
+    }
 }
 
 /// The read before ended where its segment does, and rests there.

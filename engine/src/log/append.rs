@@ -134,13 +134,15 @@ impl Log {
         self.has_room(bytes.len())?;
         let first = self.log_end;
         let last = first.plus(i64::from(facts.last_offset_delta));
-        if facts.consecutive {
+        // A coordinator's markers are never compressed.
+        let codec = self.settings.compression.filter(|_| writer == Writer::Client).unwrap_or(facts.codec);
+        if facts.consecutive && codec == facts.codec {
             let at = Stamp { first, epoch: leader_epoch, timestamp_type: rules.timestamp_type };
             self.stage_stamped(now, bytes, header, &facts, at)?;
         } else {
-            // Offset deltas with holes, inside a compressed batch: packed anew, as Kafka does.
+            // Another codec, or offset deltas with holes inside a compressed batch: packed anew, as Kafka does.
             check_crc(bytes, header, rules.mutant)?;
-            let mut packed = recompress(bytes, facts.codec, rules.decompressed_bytes)?;
+            let mut packed = recompress(bytes, codec, rules.decompressed_bytes)?;
             let again = arrival(&packed, &rules, now.wall)?;
             stamp(&mut packed, &again, first, leader_epoch, rules.timestamp_type);
             self.stage(now, [&packed, &[]], first, leader_epoch, &again, None)?;

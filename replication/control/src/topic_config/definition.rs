@@ -52,7 +52,7 @@ impl ConfigKind {
 /// ```
 /// use highwater_control::{ConfigClass, topic_config};
 /// assert_eq!(topic_config("retention.ms").unwrap().class, ConfigClass::InEffect);
-/// assert_eq!(topic_config("compression.type").unwrap().class, ConfigClass::WithoutEffect);
+/// assert_eq!(topic_config("segment.jitter.ms").unwrap().class, ConfigClass::WithoutEffect);
 /// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum ConfigClass {

@@ -203,6 +203,9 @@ pub struct TopicConfig {
     pub delete: bool,
     /// `cleanup.policy` contains `compact`. Default false.
     pub compact: bool,
+    /// The codec that batches are stored with (`compression.type`): `gzip`, `snappy`, `lz4`, `zstd`, or `uncompressed`; `None` as
+    /// the producer sent them. Default none.
+    pub compression: Option<String>,
     /// `delete.retention.ms`. Default a day.
     pub delete_retention_ms: u64,
     /// `max.compaction.lag.ms`. Default none.
@@ -299,6 +302,8 @@ pub fn effective(image: &Image, node: &NodeDefaults, topic: Option<&str>) -> Top
     TopicConfig {
         delete: items(&policy).any(|item| item == "delete"),
         compact: items(&policy).any(|item| item == "compact"),
+        compression: Some(resolve("compression.type").value.trim().to_owned())
+            .filter(|name| name != "producer"),
         delete_retention_ms: limit("delete.retention.ms").unwrap_or(0),
         max_compaction_lag_ms: limit("max.compaction.lag.ms").filter(|lag| *lag < i64::MAX as u64),
         min_cleanable_dirty_ratio: resolve("min.cleanable.dirty.ratio").value.trim().parse().unwrap_or(0.5),

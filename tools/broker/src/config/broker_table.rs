@@ -47,7 +47,7 @@ pub(crate) const BROKER: &[Definition] = &[
     n("client.quota.callback.class", Text, NoEffect),
     d("compression.gzip.level", Int(-1, 9), "-1", NoEffect),
     d("compression.lz4.level", Int(1, 17), "9", NoEffect),
-    d("compression.type", Choice(COMPRESSION), "producer", NoEffect),
+    d("compression.type", Choice(COMPRESSION), "producer", InEffect),
     d("compression.zstd.level", Int(-131_072, 22), "3", NoEffect),
     d("connection.failed.authentication.delay.ms", I, "100", NoEffect),
     d("connections.max.idle.ms", M, "600000", InEffect),

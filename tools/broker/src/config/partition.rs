@@ -1,6 +1,7 @@
 //! A topic's settings as its partitions are told them.
 
 use highwater_control::{DurabilitySetting, Image, TimestampType, effective};
+use highwater_engine::batch::Codec;
 use highwater_engine::compact::CompactionSettings;
 use highwater_engine::{CleanerSettings, Durability, LogSettings, Preallocate};
 use highwater_isr::ReplicaSettings;
@@ -38,6 +39,7 @@ impl Settings {
                 max_lag_ms: topic.max_compaction_lag_ms.unwrap_or(u64::MAX),
                 delete_retention_ms: topic.delete_retention_ms,
             }),
+            compression: topic.compression.as_deref().map(|name| Codec::named(name).unwrap_or(Codec::None)),
             retention_check_ms: self.number("log.retention.check.interval.ms"),
             file_delete_delay_ms: topic.file_delete_delay_ms,
             max_message_bytes: topic.max_message_bytes as usize,
@@ -125,10 +127,11 @@ mod tests {
             (Source::File, "log.retention.hours".into(), "1".into()),
             (Source::File, "log.cleanup.policy".into(), "".into()),
             (Source::File, "durability".into(), "interval".into()),
+            (Source::File, "compression.type".into(), "lz4".into()),
             (Source::File, "highwater.min.free.bytes".into(), "4096".into()),
         ];
         let (log, partition) = Settings::from_sources(&given).unwrap().of_partitions(&Image::new("c"), "t");
-        assert_eq!((log.retention_ms, log.min_free_bytes), (None, 4096));
+        assert_eq!((log.retention_ms, log.min_free_bytes, log.compression), (None, 4096, Some(Codec::Lz4)));
         assert!(!partition.deletable);
         assert_eq!(
             log.durability,
