@@ -149,6 +149,21 @@ impl EpochCache {
         true
     }
 
+    /// CRC-32 of the epochs in force between `start` and `end`: the same before and after the log is trimmed to `start`, and
+    /// whatever begins at `end` or later.
+    pub(crate) fn sum(&self, start: Offset, end: Offset) -> u32 {
+        let first = self.entries.partition_point(|entry| entry.1 <= start).saturating_sub(1);
+        let mut sum = crc32fast::Hasher::new();
+        for (epoch, from) in &self.entries[first..] {
+            let from = (*from).max(start);
+            if from < end {
+                sum.update(&epoch.get().to_be_bytes());
+                sum.update(&from.get().to_be_bytes());
+            }
+        }
+        sum.finalize()
+    }
+
     /// Forgets everything.
     pub fn clear(&mut self) {
         self.entries.clear();

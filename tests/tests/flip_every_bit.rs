@@ -1,5 +1,6 @@
 //! Every bit of a 64 KiB segment and of all files beside it is flipped, one at a time; the log is opened and read back.
-//! Each flip is noticed or harmless: no byte is served that was not written, and nothing goes missing in silence.
+//! Each flip is noticed or harmless: no byte is served that was not written, and nothing goes missing in silence. A flip beside the
+//! segments changes neither the leader epochs nor what was aborted.
 //!
 //! The plain form flips every bit of the files beside it, and one in [`SHARE`] of the segment; all of them with
 //! `HIGHWATER_TEST_FULL=1`.
@@ -11,7 +12,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use highwater_base::{LeaderEpoch, Limits, Mono, Mutant, Now, Prng, ProducerEpoch, ProducerId, Uuid, WallMs};
+use highwater_base::{
+    LeaderEpoch, Limits, Mono, Mutant, Now, Offset, Prng, ProducerEpoch, ProducerId, Uuid, WallMs,
+};
 use highwater_engine::batch::{BatchBuilder, Batches, Codec, Marker, marker_batch};
 use highwater_engine::recovery::SLOT_BYTES;
 use highwater_engine::{
@@ -56,7 +59,28 @@ struct World {
     io: MemoryIo,
     log: Log,
     now: Now,
-    written: BTreeMap<i64, Vec<u8>>,
+    written: Written,
+}
+
+/// Batches by first offset, and what the log knows beside them.
+#[derive(Default)]
+struct Written {
+    batches: BTreeMap<i64, Vec<u8>>,
+    beside: Beside,
+}
+
+#[derive(Default, PartialEq)]
+struct Beside {
+    epochs: Vec<(LeaderEpoch, Offset)>,
+    aborted: Vec<Offset>,
+}
+
+impl Beside {
+    fn of(log: &Log) -> Beside {
+        let aborted = log.aborted_in(Offset::ZERO, log.log_end());
+        let aborted = aborted.iter().map(|aborted| aborted.first).collect();
+        Beside { epochs: log.epochs().to_vec(), aborted }
+    }
 }
 
 impl World {
@@ -65,7 +89,7 @@ impl World {
         let log = Log::create(now, DIR.as_ref(), 7, settings(), TOPIC);
         let disk = MemoryDisk::new();
         disk.put("/data/meta.properties", b"");
-        let mut world = World { io: MemoryIo::on(disk), log, now, written: BTreeMap::new() };
+        let mut world = World { io: MemoryIo::on(disk), log, now, written: Written::default() };
         world.turns(50);
         world
     }
@@ -120,8 +144,9 @@ impl World {
         self.turns(200);
         let (batches, noticed) = read_all(&mut self.io, &mut self.log, self.now);
         assert!(!noticed, "nothing is damaged yet");
-        self.written = batches;
-        let end = self.written.last_key_value().map(|(first, batch)| first + records(batch));
+        self.written = Written { batches, beside: Beside::of(&self.log) };
+        assert!(self.written.beside.epochs.len() > 2 && self.written.beside.aborted.len() > 2);
+        let end = self.written.batches.last_key_value().map(|(first, batch)| first + records(batch));
         assert_eq!(end, Some(self.log.log_end().get()));
     }
 }
@@ -204,7 +229,7 @@ impl Tally {
 }
 
 /// Every bit of every file of the log's directory, on as many threads as there are cores.
-fn flip_all(disk: &MemoryDisk, written: &BTreeMap<i64, Vec<u8>>, now: Now) -> Tally {
+fn flip_all(disk: &MemoryDisk, written: &Written, now: Now) -> Tally {
     let mut flips = Vec::new();
     for path in disk.paths().into_iter().filter(|path| path.starts_with(DIR)) {
         if let Some(good) = disk.contents(&path) {
@@ -226,7 +251,7 @@ fn flip_all(disk: &MemoryDisk, written: &BTreeMap<i64, Vec<u8>>, now: Now) -> Ta
     tally
 }
 
-fn flip(disk: &MemoryDisk, flips: &[(PathBuf, usize)], written: &BTreeMap<i64, Vec<u8>>, now: Now) -> Tally {
+fn flip(disk: &MemoryDisk, flips: &[(PathBuf, usize)], written: &Written, now: Now) -> Tally {
     let mut tally = Tally::default();
     for (path, bit) in flips {
         let at = || format!("{} bit {bit}", path.display());
@@ -235,15 +260,20 @@ fn flip(disk: &MemoryDisk, flips: &[(PathBuf, usize)], written: &BTreeMap<i64, V
         bytes[bit / 8] ^= 1 << (bit % 8);
         disk.put(path, &bytes);
         tally.bits += 1;
-        let Ok((served, noticed)) = catch_unwind(AssertUnwindSafe(|| open_and_read(disk, now))) else {
+        let Ok((served, noticed, beside)) = catch_unwind(AssertUnwindSafe(|| open_and_read(disk, now)))
+        else {
             tally.panics.push(at());
             continue;
         };
-        if served.iter().any(|(first, batch)| written.get(first) != Some(batch)) {
+        let segment = path.extension().is_some_and(|extension| extension == "log");
+        let batches = &written.batches;
+        if served.iter().any(|(first, batch)| batches.get(first) != Some(batch))
+            || (!segment && beside.is_some_and(|beside| beside != written.beside))
+        {
             tally.wrong.push(at());
-        } else if !noticed && served.len() != written.len() {
+        } else if !noticed && served.len() != batches.len() {
             tally.silent.push(at());
-        } else if path.to_string_lossy().contains("/00000000") && size(written) - size(&served) > MOST_REFUSED
+        } else if path.to_string_lossy().contains("/00000000") && size(batches) - size(&served) > MOST_REFUSED
         {
             tally.excess.push(at());
         }
@@ -272,14 +302,14 @@ fn flipped_bits(path: &Path, bytes: &[u8]) -> Vec<usize> {
     }
 }
 
-fn open_and_read(disk: MemoryDisk, now: Now) -> (BTreeMap<i64, Vec<u8>>, bool) {
+fn open_and_read(disk: MemoryDisk, now: Now) -> (BTreeMap<i64, Vec<u8>>, bool, Option<Beside>) {
     let mut io = MemoryIo::on(disk);
     match Log::open(&mut io, now, DIR.as_ref(), 7, settings(), OpenHint::default()) {
         // Refused as a whole, with a reason: noticed.
-        Err(_) => (BTreeMap::new(), true),
+        Err(_) => (BTreeMap::new(), true, None),
         Ok((mut log, report)) => {
             let (batches, noticed) = read_all(&mut io, &mut log, now);
-            (batches, noticed || !report.is_clean())
+            (batches, noticed || !report.is_clean(), Some(Beside::of(&log)))
         }
     }
 }

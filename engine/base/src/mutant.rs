@@ -111,6 +111,8 @@ mutants! {
     OffsetsNotSplit = "offsets_not_split",
     /// A gap that is wider than a segment's reach is a missing segment, and ends the log (R53).
     GapsAreHoles = "gaps_are_holes",
+    /// Files beside the segments that are in order by themselves are believed, whatever our own sums of them say (F10).
+    SideSumsIgnored = "side_sums_ignored",
     /// Segments that are missing at a start are passed over (F16).
     MissingPassedOver = "missing_passed_over",
     /// A tombstone goes with the first pass that can drop it (R89, R95, KAFKA-4529).

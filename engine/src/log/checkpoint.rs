@@ -13,7 +13,7 @@ use super::{Log, State};
 use crate::Durability;
 use crate::index::TXN_ENTRY_BYTES;
 use crate::layout::{CHECKPOINT, FileKind};
-use crate::recovery::Checkpoint;
+use crate::recovery::{Checkpoint, SideSums};
 use crate::segment::Name;
 
 /// What is known of the checkpoint on disk.
@@ -29,6 +29,9 @@ pub(crate) struct CheckpointState {
     dirty_since: Option<Mono>,
     /// The log start offset, or a promise, must come to be on disk.
     wanted: bool,
+    /// The epochs in the file go further back than the log start: it is written anew once a checkpoint has the log start. Before,
+    /// what the one on disk says of them would not be so.
+    epochs_trimmed: bool,
     /// The segment whose index files have durable names: those that a checkpoint made are there.
     named: Option<Offset>,
 }
@@ -168,6 +171,7 @@ impl Log {
                 max_timestamp_offset: active.largest.offset,
                 first_timestamp: live.first_timestamp.unwrap_or(WallMs::NONE),
                 epoch: self.epochs.latest(),
+                sums: None,
             },
             indexed: [
                 live.index.offset_bytes().len(),
@@ -209,6 +213,7 @@ impl Log {
         if self.settings.durability != Durability::Each || unsynced > captured.checkpoint.reach {
             captured.checkpoint.reach = 0;
         }
+        captured.checkpoint.sums = Some(self.side_sums(&captured));
         let checkpoint = captured.checkpoint;
         let live = self.active().live().expect("the last segment is live");
         let mut steps = Vec::new();
@@ -258,6 +263,28 @@ impl Log {
         steps
     }
 
+    /// Of what was captured: the epochs in the file, or of one that goes further back, are those in memory.
+    fn side_sums(&self, captured: &Captured) -> SideSums {
+        let checkpoint = &captured.checkpoint;
+        let aborted = self.active().aborted_bytes().unwrap_or_default();
+        let counted = &aborted[..captured.indexed[2]];
+        SideSums {
+            txn_index: crc32fast::hash(counted),
+            txn_index_bytes: counted.len() as u32,
+            epochs: self.epochs.sum(checkpoint.log_start, checkpoint.offset),
+        }
+    }
+
+    /// The epochs in memory were trimmed to the log start.
+    pub(super) fn epochs_are_trimmed(&mut self) {
+        self.checkpoint.epochs_trimmed = true;
+    }
+
+    /// Whether the epochs' file may follow them now, with the checkpoint that is durable.
+    pub(super) fn take_trimmed_epochs(&mut self) -> bool {
+        std::mem::take(&mut self.checkpoint.epochs_trimmed)
+    }
+
     fn slot_steps(&self, checkpoint: &Checkpoint) -> [Step; 4] {
         [
             Step::Open { path: self.dir.join(CHECKPOINT), how: OpenHow::CreateOrWrite, direct: false },
@@ -291,6 +318,9 @@ impl Log {
             self.checkpoint.named = Some(written.checkpoint.segment);
         }
         let log_start = written.checkpoint.log_start;
+        if log_start == self.log_start && self.take_trimmed_epochs() {
+            (self.epochs_dirty, self.due) = (true, true);
+        }
         if earlier.is_none_or(|earlier| earlier < log_start) && log_start > self.announced_start {
             self.announced_start = log_start;
             self.events.push_back(super::LogEvent::Trimmed { log_start });

@@ -7,7 +7,7 @@ use super::flight::Purpose;
 use super::listed::Sleep;
 use super::script::{Step, write_file};
 use super::{Log, State};
-use crate::layout::{FileKind, FileName, FileState, PREPARED};
+use crate::layout::{FileKind, FileName, FileState, LEADER_EPOCHS, PREPARED};
 
 /// How far closing has come.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -120,6 +120,11 @@ impl Log {
         }
         steps.push(Step::SyncDir { path: self.dir.clone() });
         steps.extend(self.last_checkpoint_steps());
+        if self.take_trimmed_epochs() {
+            let text = self.epochs.encode().into_bytes();
+            steps.extend(super::script::replace_file(self.dir.join(LEADER_EPOCHS), text));
+            steps.push(Step::SyncDir { path: self.dir.clone() });
+        }
         self.run(Purpose::Close, steps);
     }
 

@@ -6,9 +6,9 @@ use highwater_base::{BLOCK, FilePos, Offset, WallMs};
 use highwater_io::{ErrorKind, FileId, OpenHow, Park};
 
 use super::Log;
-use super::open::{OnDisk, read_file, run};
+use super::open::{OnDisk, is_as_noted, read_file, run};
 use super::rebuild::Gathered;
-use super::recover::Proof;
+use super::recover::{Plan, Proof};
 use super::script::{Step, replace_file, write_file};
 use crate::OpenError;
 use crate::index::{IndexBuilder, OFFSET_ENTRY_BYTES, TIME_ENTRY_BYTES, TXN_ENTRY_BYTES};
@@ -53,6 +53,7 @@ impl Log {
         if rebuilt {
             gathered.index.finish();
             let aborted = segment.aborted_bytes();
+            let beside = aborted.clone().unwrap_or_default();
             for (kind, bytes) in [
                 (FileKind::OffsetIndex, Some(gathered.index.offset_bytes().to_vec())),
                 (FileKind::TimeIndex, Some(gathered.index.time_bytes().to_vec())),
@@ -89,12 +90,17 @@ impl Log {
                 steps.push(Step::Stat { path: self.path(FileKind::Log, base) });
                 let script = run(io, std::mem::take(&mut steps))?;
                 let modified = WallMs::new(script.modified_ms());
-                let seal =
-                    gathered.seal.take().expect("checked above").followed_by(segment.end).finish(modified);
+                let seal = gathered.seal.take().expect("checked above").followed_by(segment.end);
+                let seal = seal.beside(&beside).finish(modified);
                 steps.extend(write_file(self.path(FileKind::Seal, base), seal.encode()));
                 changed = true;
             } else if !fits && sealed.is_some() {
                 steps.push(Step::Unlink { path: self.path(FileKind::Seal, base) });
+                changed = true;
+            } else if let Some(mut seal) = sealed.filter(|seal| fits && seal.speaks_against(&beside)) {
+                // What was compacted says less of transactions than it did: the seal is of what was made of it.
+                seal.txn_index = Some(crc32fast::hash(&beside));
+                steps.extend(replace_file(self.path(FileKind::Seal, base), seal.encode()));
                 changed = true;
             }
         }
@@ -252,7 +258,7 @@ impl Log {
         &mut self,
         io: &mut dyn Park,
         proof: Option<Proof>,
-        clean: bool,
+        plan: Plan,
         report: &mut RecoveryReport,
     ) -> Result<(), OpenError> {
         let end = self.log_end;
@@ -262,6 +268,10 @@ impl Log {
             report.changed = true;
         }
         self.snapshots.retain(|snapshot| *snapshot <= end);
+        // A checkpoint speaks of the epochs as they will stay.
+        self.log_start = self.log_start.max(self.segments[0].base);
+        self.epochs_dirty |= self.epochs.truncate_to(end.plus(1));
+        self.epochs_dirty |= self.log_start <= end && self.epochs.trim_to(self.log_start);
         if self.epochs_dirty {
             let path = self.dir.join(crate::layout::LEADER_EPOCHS);
             steps.extend(replace_file(path, self.epochs.encode().into_bytes()));
@@ -270,8 +280,10 @@ impl Log {
         }
         run(io, steps)?;
         // After a clean stop it is proven what is damaged, and must stay so when more follows it.
-        let damaged = !self.quarantine.is_empty() && !clean;
-        if proof.is_none_or(|proof| proof.offset != end) && !damaged {
+        let damaged = !self.quarantine.is_empty() && !plan.clean;
+        let noted = self.checkpoint.last.is_none_or(|last| is_as_noted(&last, &self.epochs));
+        let holds = proof.is_some_and(|proof| proof.offset == end) && !plan.side_files_lost && noted;
+        if !holds && !damaged {
             let checkpoint = self.opening_checkpoint_steps();
             match run(io, checkpoint) {
                 Ok(_) => self.settle_checkpoint(),

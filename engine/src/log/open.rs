@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use highwater_base::{FilePos, Now, Offset, Uuid};
+use highwater_base::{FilePos, Mutant, Now, Offset, Uuid};
 use highwater_io::{EntryKind, ErrorKind, FileId, IoError, Op, OpenHow, Outcome, Park, blocking};
 
 use super::script::{Progress, Script, Step, replace_file};
@@ -73,15 +73,13 @@ impl Log {
             remove_void(io, dir, &mut found, &mut report)?;
         }
         settle_names(io, dir, &mut found, &settings, &mut report)?;
-        let epochs = match found.epochs {
+        let mut epochs = match found.epochs {
             // Kafka makes it empty: beside records that says nothing.
             true => read_file(io, &dir.join(LEADER_EPOCHS))?
                 .filter(|bytes| !bytes.is_empty())
                 .and_then(|bytes| EpochCache::decode(text_of(&bytes)).ok()),
             false => None,
         };
-        // One that cannot be read is as good as none.
-        found.epochs = epochs.is_some();
         let checkpoint = match found.checkpoint {
             true => read_file(io, &dir.join(CHECKPOINT))?.and_then(|bytes| Checkpoint::newest(&bytes)),
             false => None,
@@ -89,6 +87,12 @@ impl Log {
         let kept_from = checkpoint.map_or(Offset::ZERO, |checkpoint| checkpoint.log_start);
         remove_retired(io, dir, &mut found, kept_from, &mut report)?;
         let mut segments = on_disk(io, dir, &found.segments)?;
+        if settings.mutant != Mutant::SideSumsIgnored {
+            let proven = checkpoint.filter(|checkpoint| is_reached(checkpoint, &segments));
+            epochs = epochs.filter(|epochs| proven.is_none_or(|proven| is_as_noted(&proven, epochs)));
+        }
+        // One that cannot be read, or is not what it was, is as good as none.
+        found.epochs = epochs.is_some();
         report.segments = segments.len();
         report.log_bytes = segments.iter().map(|segment| segment.len).sum();
         let topic_id = topic_id.or(hint.topic_id);
@@ -108,7 +112,7 @@ impl Log {
         }
         log.recover(io, now, &found, segments, checkpoint, hint, &mut report)?;
         let first = log.segments[0].base;
-        log.log_start = start.unwrap_or(first).max(first);
+        log.log_start = log.log_start.max(first);
         if log.log_end < log.log_start {
             // What the checkpoint files say was kept is gone: begin where the log should (kafka.md 3.5).
             log.drop_everything(io, now, hint, &mut report)?;
@@ -210,6 +214,18 @@ impl Log {
         self.snapshots = found.snapshots.clone();
         self.recover(io, now, &found, vec![segment], None, hint, report)
     }
+}
+
+/// Whether a checkpoint's segment is there, and all that it proves of it.
+fn is_reached(checkpoint: &Checkpoint, on_disk: &[OnDisk]) -> bool {
+    let of_it = on_disk.iter().find(|file| file.base == checkpoint.segment);
+    of_it.is_some_and(|file| file.len >= checkpoint.position.get())
+}
+
+/// Whether the leader epochs are those that a checkpoint counts on.
+pub(super) fn is_as_noted(checkpoint: &Checkpoint, epochs: &EpochCache) -> bool {
+    let found = epochs.sum(checkpoint.log_start, checkpoint.offset);
+    checkpoint.sums.is_none_or(|sums| sums.epochs == found)
 }
 
 /// The files of these segments.

@@ -53,6 +53,8 @@ pub(super) struct Plan {
     pub(super) clean: bool,
     /// The epoch checkpoint is missing or damaged: every batch is read to make it again.
     pub(super) epochs_lost: bool,
+    /// That, or a transaction index is: a checkpoint is to say what was made of them.
+    pub(super) side_files_lost: bool,
 }
 
 /// What a segment's walk asks for next.
@@ -140,7 +142,7 @@ impl Log {
         }
         let kept = self.segments.len();
         self.remove_later(io, &on_disk[kept..], report)?;
-        self.finish_recovery(io, proof, plan.clean, report)?;
+        self.finish_recovery(io, proof, plan, report)?;
         Ok(Next::End)
     }
 
@@ -175,7 +177,7 @@ impl Log {
             (None, false, None) => 0,
         };
         // A damaged transaction index is made again from the producers of where its segment begins.
-        let damaged = self.damaged_txn_index(io, found, on_disk)?;
+        let damaged = self.damaged_txn_index(io, found, on_disk, checkpoint)?;
         let index_from = damaged.map_or(index_from, |damaged| index_from.min(damaged));
         let checkpoint = checkpoint.filter(|_| damaged.is_none());
         let clean_stop = hint.clean_stop && damaged.is_none();
@@ -227,25 +229,45 @@ impl Log {
         let index_from = missing.map_or(index_from, |missing| index_from.min(missing));
         let epochs_lost = !found.epochs && on_disk.iter().any(|file| file.len > 0);
         let first = if epochs_lost { 0 } else { first.min(index_from) };
-        Ok(Plan { first, index_from, producers_from, clean: hint.clean_stop, epochs_lost })
+        let side_files_lost = epochs_lost || damaged.is_some();
+        Ok(Plan { first, index_from, producers_from, clean: hint.clean_stop, epochs_lost, side_files_lost })
     }
 
-    /// The first segment whose transaction index is there and is none.
+    /// The first segment whose transaction index is there and is none, or is not what its seal or the checkpoint says.
     fn damaged_txn_index(
         &self,
         io: &mut dyn Park,
         found: &Triage,
         on_disk: &[OnDisk],
+        checkpoint: Option<Checkpoint>,
     ) -> Result<Option<usize>, OpenError> {
         for (number, file) in on_disk.iter().enumerate() {
-            if found.has(FileKind::TxnIndex, file.base) {
-                let bytes = read_file(io, &self.path(FileKind::TxnIndex, file.base))?.unwrap_or_default();
-                if TxnIndex::new(&bytes).check(file.base).is_err() {
-                    return Ok(Some(number));
-                }
+            let bytes = match found.has(FileKind::TxnIndex, file.base) {
+                true => read_file(io, &self.path(FileKind::TxnIndex, file.base))?.unwrap_or_default(),
+                false => Vec::new(),
+            };
+            let sealed = self.binding_seal(io, found, *file)?;
+            if TxnIndex::new(&bytes).check(file.base).is_err()
+                || self.speaks_against(checkpoint, file.base, &bytes)
+                || sealed.is_some_and(|seal| seal.speaks_against(&bytes) && !self.ignores_sums())
+            {
+                return Ok(Some(number));
             }
         }
         Ok(None)
+    }
+
+    fn ignores_sums(&self) -> bool {
+        self.settings.mutant == Mutant::SideSumsIgnored
+    }
+
+    /// Whether the transaction index of the segment at `base` does not begin with the bytes that a checkpoint counts on.
+    fn speaks_against(&self, checkpoint: Option<Checkpoint>, base: Offset, txn_index: &[u8]) -> bool {
+        let of_it = checkpoint.filter(|checkpoint| checkpoint.segment == base && !self.ignores_sums());
+        of_it.and_then(|checkpoint| checkpoint.sums).is_some_and(|sums| {
+            let counted = txn_index.get(..sums.txn_index_bytes as usize);
+            counted.is_none_or(|counted| crc32fast::hash(counted) != sums.txn_index)
+        })
     }
 
     /// A segment that is not read: its facts come from its size and its indexes' ends.

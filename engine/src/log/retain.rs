@@ -98,7 +98,9 @@ impl Log {
     fn move_log_start(&mut self, to: Offset) {
         self.log_start = to;
         self.high_watermark = self.high_watermark.max(to);
-        self.epochs_dirty |= self.epochs.trim_to(to);
+        if self.epochs.trim_to(to) {
+            self.epochs_are_trimmed();
+        }
         self.quarantine.trim(to);
         if self.settings.mutant == Mutant::TrimForgetsProducers {
             self.producers.forget_before(to);

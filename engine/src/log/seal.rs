@@ -65,9 +65,10 @@ impl Log {
         let next = self.segments.get(index + 1).map_or(Offset::NONE, |next| next.base);
         let segment = &mut self.segments[index];
         segment.modified_ms = modified_ms;
+        let aborted = segment.aborted_bytes().unwrap_or_default();
         let Some(live) = segment.live_mut() else { return };
-        let seal =
-            live.seal.take().map(|seal| seal.followed_by(next).finish(WallMs::new(modified_ms)).encode());
+        let seal = live.seal.take().map(|seal| seal.followed_by(next).beside(&aborted));
+        let seal = seal.map(|seal| seal.finish(WallMs::new(modified_ms)).encode());
         let mut steps = Vec::new();
         // Without a seal, after a restart, its batches' own checksums must do.
         if let Some(seal) = seal {

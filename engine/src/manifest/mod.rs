@@ -21,7 +21,7 @@ use crate::whole_file::{read_file, replace_file};
 pub(crate) use entry::{Entry, SegmentEntry};
 
 const MAGIC: &[u8; 8] = b"HWMANIF\n";
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 /// Magic, version and count.
 const HEAD_BYTES: usize = 16;
 const CRC_BYTES: usize = 4;

@@ -38,6 +38,26 @@ pub struct Checkpoint {
     pub first_timestamp: WallMs,
     /// The latest leader epoch.
     pub epoch: LeaderEpoch,
+    /// Of files that have no checksum of their own; `None` in checkpoints of version 1.
+    pub sums: Option<SideSums>,
+}
+
+/// CRC-32 of what a checkpoint counts on and Kafka's formats have no checksum of.
+///
+/// ```
+/// use highwater_engine::recovery::SideSums;
+/// let sums = SideSums { txn_index: 0, txn_index_bytes: 0, epochs: 7 };
+/// assert_eq!(sums, sums.clone());
+/// ```
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct SideSums {
+    /// Of the first [`SideSums::txn_index_bytes`] of the segment's transaction index.
+    pub txn_index: u32,
+    /// Bytes of it that were there, 0 if there was none. More may follow by now.
+    pub txn_index_bytes: u32,
+    /// Of the leader epochs that began between the log start and the checkpoint's offset: each epoch (4 bytes) and its start
+    /// (8), big-endian, the first one's not below the log start.
+    pub epochs: u32,
 }
 
 impl Default for Checkpoint {
@@ -54,6 +74,7 @@ impl Default for Checkpoint {
             max_timestamp_offset: Offset::NONE,
             first_timestamp: WallMs::NONE,
             epoch: LeaderEpoch::NONE,
+            sums: None,
         }
     }
 }
@@ -72,8 +93,14 @@ const MAX_TIMESTAMP: usize = REACH + 8;
 const MAX_TIMESTAMP_OFFSET: usize = MAX_TIMESTAMP + 8;
 const FIRST_TIMESTAMP: usize = MAX_TIMESTAMP_OFFSET + 8;
 const EPOCH: usize = FIRST_TIMESTAMP + 8;
-const CRC: usize = EPOCH + 4;
+const SUMS: usize = EPOCH + 4;
+const TXN_INDEX: usize = SUMS + 4;
+const TXN_INDEX_BYTES: usize = TXN_INDEX + 4;
+const EPOCHS: usize = TXN_INDEX_BYTES + 4;
+const CRC: usize = EPOCHS + 4;
 const END: usize = CRC + 4;
+/// Where version 1, which has no sums, ends with its CRC.
+const CRC_1: usize = SUMS;
 
 /// Bytes of a slot that say something.
 pub(crate) const CHECKPOINT_BYTES: usize = END;
@@ -82,7 +109,8 @@ pub(crate) const CHECKPOINT_BYTES: usize = END;
 pub const SLOT_BYTES: usize = BLOCK as usize;
 
 const MAGIC_BYTES: &[u8; 8] = b"HWCHECKP";
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
+const FORMAT_1: u32 = 1;
 
 impl Checkpoint {
     /// A slot's bytes. A sector holds all that matters, so a tear leaves the old slot or none.
@@ -102,20 +130,28 @@ impl Checkpoint {
         put(MAX_TIMESTAMP_OFFSET, &self.max_timestamp_offset.get().to_be_bytes());
         put(FIRST_TIMESTAMP, &self.first_timestamp.get().to_be_bytes());
         put(EPOCH, &self.epoch.get().to_be_bytes());
+        if let Some(sums) = self.sums {
+            put(SUMS, &1u32.to_be_bytes());
+            put(TXN_INDEX, &sums.txn_index.to_be_bytes());
+            put(TXN_INDEX_BYTES, &sums.txn_index_bytes.to_be_bytes());
+            put(EPOCHS, &sums.epochs.to_be_bytes());
+        }
         let crc = crc32fast::hash(&out[..CRC]);
         out[CRC..END].copy_from_slice(&crc.to_be_bytes());
         out
     }
 
-    /// From a slot's bytes; none if they are not a whole one.
+    /// From a slot's bytes; none if they are not a whole one. Versions 1 and 2 are read.
     pub fn decode(slot: &[u8]) -> Option<Checkpoint> {
         let slot = slot.get(..END)?;
         let word = |at: usize| u64::from_be_bytes(slot[at..at + 8].try_into().expect("eight bytes"));
         let half = |at: usize| u32::from_be_bytes(slot[at..at + 4].try_into().expect("four bytes"));
-        if slot[MAGIC..VERSION] != *MAGIC_BYTES
-            || half(VERSION) != FORMAT
-            || half(CRC) != crc32fast::hash(&slot[..CRC])
-        {
+        let crc = match half(VERSION) {
+            FORMAT => CRC,
+            FORMAT_1 => CRC_1,
+            _ => return None,
+        };
+        if slot[MAGIC..VERSION] != *MAGIC_BYTES || half(crc) != crc32fast::hash(&slot[..crc]) {
             return None;
         }
         let offset = |at: usize| Offset::new(word(at) as i64);
@@ -132,6 +168,11 @@ impl Checkpoint {
             max_timestamp_offset: offset(MAX_TIMESTAMP_OFFSET),
             first_timestamp: time(FIRST_TIMESTAMP),
             epoch: LeaderEpoch::new(half(EPOCH) as i32),
+            sums: (crc == CRC && half(SUMS) == 1).then(|| SideSums {
+                txn_index: half(TXN_INDEX),
+                txn_index_bytes: half(TXN_INDEX_BYTES),
+                epochs: half(EPOCHS),
+            }),
         })
     }
 
@@ -152,12 +193,27 @@ mod tests {
 
     #[test]
     fn every_flipped_bit_of_a_slot_is_noticed() {
-        let slot = Checkpoint { sequence: 7, offset: Offset::new(99), ..Checkpoint::default() }.encode();
+        let sums = Some(SideSums { txn_index: 1, txn_index_bytes: 34, epochs: 2 });
+        let slot =
+            Checkpoint { sequence: 7, offset: Offset::new(99), sums, ..Checkpoint::default() }.encode();
+        assert_eq!(Checkpoint::decode(&slot).and_then(|read| read.sums), sums);
         for bit in 0..END * 8 {
             let mut flipped = slot.clone();
             flipped[bit / 8] ^= 1 << (bit % 8);
             assert_eq!(Checkpoint::decode(&flipped), None, "bit {bit}");
         }
+    }
+
+    #[test]
+    fn version_1_is_read_and_has_no_sums() {
+        let sums = Some(SideSums { txn_index: 1, txn_index_bytes: 34, epochs: 2 });
+        let new = Checkpoint { sequence: 7, offset: Offset::new(99), sums, ..Checkpoint::default() };
+        let mut slot = new.encode();
+        slot[VERSION..SEQUENCE].copy_from_slice(&FORMAT_1.to_be_bytes());
+        slot[CRC_1..].fill(0);
+        let crc = crc32fast::hash(&slot[..CRC_1]);
+        slot[CRC_1..CRC_1 + 4].copy_from_slice(&crc.to_be_bytes());
+        assert_eq!(Checkpoint::decode(&slot), Some(Checkpoint { sums: None, ..new }));
     }
 
     #[test]

@@ -10,7 +10,7 @@ mod walk;
 mod window;
 
 pub(crate) use checkpoint::CHECKPOINT_BYTES;
-pub use checkpoint::{Checkpoint, SLOT_BYTES};
+pub use checkpoint::{Checkpoint, SLOT_BYTES, SideSums};
 pub use report::{Finding, RecoveryReport};
 pub use torn_tail::{Behind, Evidence, Place, Rest, Verdict, behind, diagnose, reach};
 pub use triage::{Triage, triage};

@@ -20,6 +20,7 @@ pub struct SealBuilder {
     last_epoch: LeaderEpoch,
     max_timestamp: WallMs,
     next: Offset,
+    txn_index: Option<u32>,
     /// Up to the one that the last batch begins in, whose sum is still in the making.
     pieces: Vec<SealedPiece>,
     sum: crc32fast::Hasher,
@@ -42,6 +43,7 @@ impl SealBuilder {
             last_epoch: LeaderEpoch::NONE,
             max_timestamp: WallMs::NONE,
             next: Offset::NONE,
+            txn_index: None,
             pieces: Vec::new(),
             sum: crc32fast::Hasher::new(),
         }
@@ -105,6 +107,12 @@ impl SealBuilder {
         SealBuilder { next, ..self }
     }
 
+    /// The bytes of the transaction index that lies beside the segment, none if it has none ([`Seal::txn_index`]).
+    #[must_use]
+    pub fn beside(self, txn_index: &[u8]) -> SealBuilder {
+        SealBuilder { txn_index: Some(crc32fast::hash(txn_index)), ..self }
+    }
+
     /// The seal of these batches; `modified` is the file's modification time after its last write.
     pub fn finish(&self, modified: WallMs) -> Seal {
         Seal {
@@ -116,6 +124,7 @@ impl SealBuilder {
             max_timestamp: self.max_timestamp,
             modified,
             next: self.next,
+            txn_index: self.txn_index,
             pieces: self.pieces(self.length),
         }
     }

@@ -34,7 +34,9 @@ pub(crate) use slice::{BEHIND, Unfinished, look};
 pub const SEAL_PIECE: usize = 64 << 10;
 
 const MAGIC: [u8; 8] = *b"HWSEAL\r\n";
-const FORMAT_VERSION: u32 = 3;
+const FORMAT_VERSION: u32 = 4;
+/// Without [`Seal::txn_index`].
+const FORMAT_3: u32 = 3;
 
 // Where each field lies, all big-endian. The file is written once, synced and never changed: a crash may leave it
 // missing or torn, which its own checksum at the end tells.
@@ -47,9 +49,10 @@ const LAST_EPOCH: usize = FIRST_EPOCH + 4;
 const MAX_TIMESTAMP: usize = LAST_EPOCH + 4;
 const MODIFIED: usize = MAX_TIMESTAMP + 8;
 const NEXT: usize = MODIFIED + 8;
-const PIECE: usize = NEXT + 8;
+const TXN_INDEX: usize = NEXT + 8;
+const PIECE: usize = TXN_INDEX + 8;
 const COUNT: usize = PIECE + 4;
-/// Bytes before the pieces.
+/// Bytes before the pieces. In version 3 the transaction index's eight were not there.
 const HEADER: usize = COUNT + 4;
 /// Bytes of one piece: where its first batch begins, and the checksum.
 const PIECE_BYTES: usize = 8;
@@ -107,6 +110,9 @@ pub struct Seal {
     /// The base offset of the segment behind it, whose name was durable when it was sealed; none if that is not known. What a
     /// compaction drops from the segment's end, and a gap that a leader left, lie before it: they are not missing.
     pub next: Offset,
+    /// CRC-32 of the segment's transaction index, 0 if it has none: Kafka's format has no checksum of it. `None` if that is not
+    /// known, as in seals of version 3.
+    pub txn_index: Option<u32>,
     pieces: Vec<SealedPiece>,
 }
 
@@ -130,6 +136,11 @@ impl Seal {
         if modified == self.modified { SealState::Binding } else { SealState::Void }
     }
 
+    /// Whether the segment's transaction index was not of these bytes when it was sealed.
+    pub(crate) fn speaks_against(&self, txn_index: &[u8]) -> bool {
+        self.txn_index.is_some_and(|sum| sum != crc32fast::hash(txn_index))
+    }
+
     /// One for every [`SEAL_PIECE`] bytes.
     pub fn pieces(&self) -> &[SealedPiece] {
         &self.pieces
@@ -148,6 +159,7 @@ impl Seal {
         out.extend_from_slice(&self.max_timestamp.get().to_be_bytes());
         out.extend_from_slice(&self.modified.get().to_be_bytes());
         out.extend_from_slice(&self.next.get().to_be_bytes());
+        out.extend_from_slice(&self.txn_index.map_or(-1, i64::from).to_be_bytes());
         out.extend_from_slice(&(SEAL_PIECE as u32).to_be_bytes());
         out.extend_from_slice(&(self.pieces.len() as u32).to_be_bytes());
         for piece in &self.pieces {
@@ -159,29 +171,35 @@ impl Seal {
         out
     }
 
-    /// From the file's bytes, all of which must be as they were written.
+    /// From the file's bytes, all of which must be as they were written. Versions 3 and 4 are read.
     pub fn decode(bytes: &[u8]) -> Result<Seal, SealError> {
         let found = bytes.len();
-        if found < HEADER + 4 {
-            return Err(SealError::Length { found, expected: HEADER + 4 });
+        // What the older version lacks.
+        let less = match bytes.get(VERSION..LENGTH) {
+            Some(version) if version == FORMAT_3.to_be_bytes() => PIECE - TXN_INDEX,
+            _ => 0,
+        };
+        let (piece, count_at, header) = (PIECE - less, COUNT - less, HEADER - less);
+        if found < header + 4 {
+            return Err(SealError::Length { found, expected: header + 4 });
         }
         if bytes[..VERSION] != MAGIC {
             return Err(SealError::Magic);
         }
         let u32_at = |at: usize| u32::from_be_bytes(bytes[at..at + 4].try_into().expect("four bytes"));
         let i64_at = |at: usize| i64::from_be_bytes(bytes[at..at + 8].try_into().expect("eight bytes"));
-        if u32_at(VERSION) != FORMAT_VERSION {
+        if u32_at(VERSION) != FORMAT_VERSION && u32_at(VERSION) != FORMAT_3 {
             return Err(SealError::Version { found: u32_at(VERSION) });
         }
         let (stored, computed) = (u32_at(found - 4), crc32fast::hash(&bytes[..found - 4]));
         if stored != computed {
             return Err(SealError::Checksum { expected: stored, found: computed });
         }
-        let (length, count) = (i64_at(LENGTH) as u64, u32_at(COUNT) as usize);
-        if u32_at(PIECE) as usize != SEAL_PIECE || length.div_ceil(SEAL_PIECE as u64) != count as u64 {
+        let (length, count) = (i64_at(LENGTH) as u64, u32_at(count_at) as usize);
+        if u32_at(piece) as usize != SEAL_PIECE || length.div_ceil(SEAL_PIECE as u64) != count as u64 {
             return Err(SealError::Count { length, found: count });
         }
-        let expected = HEADER + count * PIECE_BYTES + 4;
+        let expected = header + count * PIECE_BYTES + 4;
         if found != expected {
             return Err(SealError::Length { found, expected });
         }
@@ -194,10 +212,11 @@ impl Seal {
             max_timestamp: WallMs::new(i64_at(MAX_TIMESTAMP)),
             modified: WallMs::new(i64_at(MODIFIED)),
             next: Offset::new(i64_at(NEXT)),
+            txn_index: (less == 0).then(|| i64_at(TXN_INDEX)).and_then(|sum| u32::try_from(sum).ok()),
             pieces: (0..count)
                 .map(|i| {
-                    let (first, sum) =
-                        (u32_at(HEADER + i * PIECE_BYTES), u32_at(HEADER + i * PIECE_BYTES + 4));
+                    let at = header + i * PIECE_BYTES;
+                    let (first, sum) = (u32_at(at), u32_at(at + 4));
                     SealedPiece { first: (first != u32::MAX).then_some(first), sum }
                 })
                 .collect(),
@@ -224,7 +243,7 @@ pub enum SealError {
     Magic,
     /// Of another version.
     Version {
-        /// The version; 3 was expected.
+        /// The version; 4 was expected, or 3.
         found: u32,
     },
     /// Its own checksum differs.
@@ -289,7 +308,7 @@ mod tests {
             );
         }
         let next = Offset::new(10 + batches.len() as i64);
-        builder.followed_by(next).finish(WallMs::new(1_700_000_000_000))
+        builder.followed_by(next).beside(b"aborted").finish(WallMs::new(1_700_000_000_000))
     }
 
     fn differing(seal: &Seal, batches: &[Vec<u8>]) -> Vec<std::ops::Range<u64>> {
@@ -302,27 +321,43 @@ mod tests {
     }
 
     #[test]
-    fn version_3_has_these_bytes() {
+    fn version_4_has_these_bytes() {
         let batches = batches(&[100, 200]);
         let seal = sealed(&batches);
         let fronts = [&batches[0][..21], &batches[1][..21]].concat();
         let hex: String = seal.encode().iter().map(|b| format!("{b:02x}")).collect();
         let mut expected = format!(
-            "48575345414c0d0a00000003\
+            "48575345414c0d0a00000004\
              {:016x}\
              000000000000000a000000000000000b\
              0000000300000004\
              0000000000000007\
              0000018bcfe56800\
              000000000000000c\
+             {:016x}\
              0001000000000001\
              00000000{:08x}",
             batches[0].len() + batches[1].len(),
+            crc32fast::hash(b"aborted"),
             crc32fast::hash(&fronts),
         );
         let bytes = seal.encode();
         expected += &format!("{:08x}", crc32fast::hash(&bytes[..bytes.len() - 4]));
         assert_eq!(hex, expected);
+    }
+
+    #[test]
+    fn version_3_is_read_and_knows_nothing_of_the_transaction_index() {
+        let seal = sealed(&batches(&[100, 70_000]));
+        let mut old = seal.encode();
+        old.drain(TXN_INDEX..PIECE);
+        old[VERSION..LENGTH].copy_from_slice(&FORMAT_3.to_be_bytes());
+        let end = old.len() - 4;
+        let own = crc32fast::hash(&old[..end]);
+        old[end..].copy_from_slice(&own.to_be_bytes());
+        let unknown = Seal { txn_index: None, ..seal };
+        assert_eq!(Seal::decode(&old), Ok(unknown.clone()));
+        assert_eq!(Seal::decode(&unknown.encode()), Ok(unknown));
     }
 
     #[test]

@@ -293,8 +293,8 @@ impl Log {
             }
             Finish::Settled(modified) => {
                 output.index.finish();
-                let seal = output.seal.clone().followed_by(next);
                 let aborted: Vec<u8> = output.aborted.iter().flat_map(|aborted| aborted.encode()).collect();
+                let seal = output.seal.clone().followed_by(next).beside(&aborted);
                 let files = [
                     (FileKind::OffsetIndex, Some(output.index.offset_bytes().to_vec())),
                     (FileKind::TimeIndex, Some(output.index.time_bytes().to_vec())),
