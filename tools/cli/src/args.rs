@@ -3,6 +3,7 @@
 use std::ops::Range;
 use std::path::PathBuf;
 
+use clap::builder::UnknownArgumentValueParser;
 use clap::{Parser, Subcommand};
 use highwater_base::Offset;
 use highwater_broker::HostPort;
@@ -53,6 +54,10 @@ pub(crate) struct ServeArgs {
     /// Where to listen; port 0 lets the system choose [default: 127.0.0.1:9092]
     #[arg(long, value_name = "HOST:PORT")]
     pub(crate) listen: Option<HostPort>,
+    /// What other servers have: refused with a hint.
+    #[arg(long = "port", hide = true, value_parser = UnknownArgumentValueParser::suggest_arg("--listen").and_suggest(
+        "--listen takes host and port, as in --listen 127.0.0.1:9092"))]
+    _port: Option<String>,
     /// Where clients are told to connect [default: where it listens]
     #[arg(long, value_name = "HOST:PORT")]
     pub(crate) advertise: Option<HostPort>,

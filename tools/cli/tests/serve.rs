@@ -181,6 +181,16 @@ fn a_second_serve_is_refused_with_the_process_id_of_the_first() {
 }
 
 #[test]
+fn a_port_by_itself_is_answered_with_the_flag_that_takes_it() {
+    for args in [&["serve", "--port", "1234"][..], &["serve", "--port=1234"]] {
+        let refused = run(args);
+        let why = text(&refused.stderr);
+        assert_eq!(refused.status.code(), Some(2), "{why}");
+        assert!(why.contains("'--port") && why.contains("--listen 127.0.0.1:9092"), "{why}");
+    }
+}
+
+#[test]
 fn a_directory_of_somebody_elses_is_left_untouched() {
     let scratch = Scratch::new("foreign");
     std::fs::create_dir_all(scratch.data()).unwrap();
