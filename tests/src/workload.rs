@@ -407,20 +407,23 @@ impl Runner {
         }
     }
 
-    /// A pass over all keys at once, or several over a few keys each.
+    /// A pass over all keys at once, or several over a few keys each. Where nothing can go (little is left behind a crash, or all of
+    /// it is the latest of its key) more is appended first.
     fn compact(&mut self, slots: usize) {
         if self.rig.has_failed() || self.plan.settings.compaction.is_none() {
             return;
         }
-        let before = self.rig.log.size_bytes();
-        let begun = (0..3).filter(|_| self.rig.compact(slots)).count();
-        self.done.compactions += begun;
-        if self.plan.faults.is_empty() {
-            assert!(
-                begun > 0 && self.rig.log.size_bytes() < before,
-                "{begun} passes, nothing went of {before}"
-            );
+        for _ in 0..5 {
+            let before = self.rig.log.size_bytes();
+            let begun = (0..3).filter(|_| self.rig.compact(slots)).count();
+            self.done.compactions += begun;
+            let went = begun > 0 && self.rig.log.size_bytes() < before;
+            if went || !self.plan.faults.is_empty() {
+                return;
+            }
+            self.appends(10);
         }
+        panic!("nothing went of {} bytes", self.rig.log.size_bytes());
     }
 
     fn restart(&mut self) {
