@@ -138,8 +138,8 @@ impl Driver {
     /// The same, parked for no longer than `most`.
     fn turn_within(&mut self, most: Duration, mut on: impl FnMut(&LogEvent)) {
         let deadline = self.log.step(self.now, &mut *self.io);
-        // A step may have news: then there is nothing to wait for.
-        if !self.take_events(&mut on) && !most.is_zero() {
+        // A step may have news, or leave something to do: then there is nothing to wait for.
+        if !self.take_events(&mut on) && !self.log.needs_step() && !most.is_zero() {
             let limit = deadline.map(|at| at.since(self.now.mono));
             let limit = limit.into_iter().chain((most < Duration::MAX).then_some(most)).min();
             self.io.park(limit, &mut self.completions);

@@ -173,6 +173,10 @@ pub enum Op {
     /// (or after some milliseconds) and few enough plain writes are in flight. Whoever will have more to write later asks for it,
     /// and writes what there is as soon as it has it: fewer, larger writes, where the thread or the device is busy. It never fails.
     Turn,
+    /// Time for a little of what can wait: [`Outcome::Done`], to one after the other of those who asked, each time that the thread would
+    /// sleep: it has nothing else to do, and what was submitted is on its way. One that never would lets nobody wait longer than two
+    /// milliseconds. Whoever computes for long does so in pieces, of some tens of microseconds, and asks before each. It never fails.
+    Idle,
     /// How large the file system that holds a path is, and how much may still be written to it: [`Outcome::Space`].
     Space {
         /// Where.

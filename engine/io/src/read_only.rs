@@ -42,6 +42,7 @@ fn change(op: &Op) -> Option<(&'static str, String)> {
         | Op::StatMany { .. }
         | Op::Space { .. }
         | Op::Turn
+        | Op::Idle
         | Op::ReadDir { .. }
         | Op::Listen { .. }
         | Op::CloseListener { .. }

@@ -31,6 +31,7 @@ pub use header::{
 pub use legacy::{LegacyEntry, LegacyError, legacy_base_offset, legacy_entries};
 pub use record::{Headers, Record, RecordError, RecordFault, Records};
 pub(crate) use retained::{Converted, emptied_batch, retained_batch};
+pub(crate) use stream::StreamPlace;
 pub use stream::{RecordStream, unpacked_records};
 pub(crate) use validate::arrival_unsummed;
 pub use validate::{Arrival, Rules, Writer, arrival, check_crc, stamp};

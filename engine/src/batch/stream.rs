@@ -26,6 +26,13 @@ pub struct RecordStream<'a> {
     left: i32,
 }
 
+/// Behind some records of a batch.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct StreamPlace {
+    position: usize,
+    left: i32,
+}
+
 #[derive(Debug)]
 enum Source<'a> {
     Plain(&'a [u8]),
@@ -53,6 +60,20 @@ impl<'a> RecordStream<'a> {
             _ => Source::Packed(Window::new(Decoder::new(codec, stream, limit))),
         };
         Ok(RecordStream { source, position: 0, left: header.record_count() })
+    }
+
+    /// Where it is, if it can be gone on with from there: not in a compressed batch.
+    pub(crate) fn place(&self) -> Option<StreamPlace> {
+        let place = StreamPlace { position: self.position, left: self.left };
+        matches!(self.source, Source::Plain(_)).then_some(place)
+    }
+
+    /// Goes on with the same `batch` from there.
+    pub(crate) fn go_on(&mut self, place: StreamPlace) {
+        if let Source::Plain(bytes) = &mut self.source {
+            *bytes = &bytes[place.position - self.position..];
+            (self.position, self.left) = (place.position, place.left);
+        }
     }
 
     /// The next record; none after the last, once it is sure that nothing follows it. After an error, or the

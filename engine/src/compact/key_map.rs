@@ -55,7 +55,23 @@ impl KeyMap {
     /// Notes the offset of a record with this key; later offsets of a key come later. False, and nothing is noted, if
     /// the key is a new one and there is no room for it.
     pub fn put(&mut self, key: &[u8], offset: Offset) -> bool {
-        let hash = siphash128(self.key, key);
+        self.put_hash(self.hash(key), offset)
+    }
+
+    /// What a key is known by.
+    pub(super) fn hash(&self, key: &[u8]) -> u128 {
+        siphash128(self.key, key)
+    }
+
+    /// Looks where each of these would be, all at once: a large table is far from the processor, and waits that overlap are one
+    /// wait. What is then done with each finds its slot near.
+    pub(super) fn approach(&self, hashes: impl Iterator<Item = u128>) {
+        let seen = hashes.fold(0, |seen, hash| seen | self.slots[self.home(hash)][2]);
+        std::hint::black_box(seen);
+    }
+
+    /// Like [`KeyMap::put`].
+    pub(super) fn put_hash(&mut self, hash: u128, offset: Offset) -> bool {
         let at = self.find(hash);
         if self.slots[at][2] == 0 {
             // An empty slot must stay, or a search would not end.
@@ -70,15 +86,34 @@ impl KeyMap {
 
     /// The latest offset of this key.
     pub fn get(&self, key: &[u8]) -> Option<Offset> {
-        let slot = self.slots[self.find(siphash128(self.key, key))];
+        self.get_hash(self.hash(key))
+    }
+
+    /// Like [`KeyMap::get`].
+    pub(super) fn get_hash(&self, hash: u128) -> Option<Offset> {
+        let slot = self.slots[self.find(hash)];
         slot[2].checked_sub(1).map(|offset| Offset::new(offset as i64))
+    }
+
+    /// Forgets everything, gives back at most `bytes` of its memory, and says whether there is more: to give back a hundred
+    /// megabytes takes the system many milliseconds.
+    pub(super) fn dissolve(&mut self, bytes: usize) -> bool {
+        self.used = 0;
+        self.slots.truncate(self.slots.len().saturating_sub((bytes / KEY_SLOT_BYTES).max(1)));
+        self.slots.shrink_to_fit();
+        !self.slots.is_empty()
+    }
+
+    /// The slot where a search for this hash begins: its high half, scaled to the table: no division, and every slot is as
+    /// likely.
+    fn home(&self, hash: u128) -> usize {
+        ((hash >> 64) * self.slots.len() as u128 >> 64) as usize
     }
 
     /// The slot with this hash, or the empty one where it belongs.
     fn find(&self, hash: u128) -> usize {
         let (low, high) = (hash as u64, (hash >> 64) as u64);
-        // The high half, scaled to the table: no division, and every slot is as likely.
-        let mut at = ((u128::from(high) * self.slots.len() as u128) >> 64) as usize;
+        let mut at = self.home(hash);
         loop {
             let slot = &self.slots[at];
             if slot[2] == 0 || (slot[0] == low && slot[1] == high) {
@@ -112,6 +147,19 @@ mod tests {
             assert_eq!(map.get(&key(i)), Some(Offset::new(2000 + i)));
         }
         assert_eq!(map.get(&key(900)), None);
+    }
+
+    #[test]
+    fn its_memory_goes_bit_by_bit() {
+        let mut map = KeyMap::new(10 * KEY_SLOT_BYTES, [7, 9]);
+        assert!(map.put(b"a", Offset::ZERO));
+        map.approach([0, u128::MAX].into_iter());
+        let mut left = Vec::new();
+        while map.dissolve(4 * KEY_SLOT_BYTES) {
+            left.push(map.bytes() / KEY_SLOT_BYTES);
+        }
+        assert_eq!((left, map.bytes(), map.len()), (vec![6, 2], 0, 0));
+        assert!(!map.dissolve(0));
     }
 
     #[test]

@@ -4,12 +4,17 @@
 //! A pass never moves an offset, never looks at what is not committed, and removes a tombstone or a transaction's
 //! marker only `delete.retention.ms` after the first pass that met it with nothing left to mark (KIP-534).
 
+mod error;
 mod hash;
 mod key_map;
 mod pass;
 mod plan;
+mod slice;
 mod transactions;
 
+pub use error::CompactError;
 pub use key_map::{KEY_SLOT_BYTES, KeyMap};
-pub use pass::{CompactError, Pass, PassRules, Rewrite};
+pub(crate) use pass::Mapped;
+pub use pass::{Pass, PassRules, Rewrite};
 pub use plan::{Bounds, CompactionSettings, Dirty, Source, dirty, groups};
+pub(crate) use slice::Slice;

@@ -1,13 +1,11 @@
 //! One pass: the dirty part is mapped, then everything below is rewritten, batch by batch (kafka.md 3.8, 3.9).
 
-use std::fmt;
-
 use highwater_base::{Offset, WallMs};
 
-use super::KeyMap;
 use super::transactions::{CleanedTransactions, Part};
+use super::{CompactError, KeyMap, Slice};
 use crate::batch::{
-    Batch, BatchError, CompressionFault, Converted, Header, LegacyError, RecordStream, emptied_batch,
+    Batch, BatchError, CompressionFault, Converted, Header, RecordStream, StreamPlace, emptied_batch,
     legacy_entries, retained_batch,
 };
 use crate::index::AbortedTxn;
@@ -102,7 +100,40 @@ pub struct Pass {
     rewriting: CleanedTransactions,
     /// Entries for the transaction index of what is being written.
     aborted: Vec<AbortedTxn>,
-    kept: Vec<bool>,
+    /// Of the batch that is being rewritten.
+    kept: Vec<Keep>,
+    /// How far a batch is mapped or looked through of which a part is left.
+    within: Option<StreamPlace>,
+}
+
+/// What became of a batch that is mapped slice by slice.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Mapped {
+    /// The slice is over before the batch.
+    Partly,
+    /// All of it, and there is room for more.
+    Wholly,
+    /// The map is full.
+    Full,
+}
+
+/// What becomes of a record.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Keep {
+    No,
+    Value,
+    Tombstone,
+}
+
+/// So many keys are looked up together.
+const TOGETHER: usize = 32;
+
+/// Notes the offsets of keys, until there is no room for one: false.
+fn put_all(map: &mut KeyMap, seen: &mut Vec<(u128, Offset)>) -> bool {
+    map.approach(seen.iter().map(|seen| seen.0));
+    let room = seen.iter().all(|&(hash, offset)| map.put_hash(hash, offset));
+    seen.clear();
+    room
 }
 
 impl Pass {
@@ -118,6 +149,7 @@ impl Pass {
             rewriting: transactions,
             aborted: Vec::new(),
             kept: Vec::new(),
+            within: None,
         }
     }
 
@@ -136,27 +168,45 @@ impl Pass {
         &self.map
     }
 
+    /// Gives back at most `bytes` of the map, when nothing is left to rewrite; says whether there is more.
+    pub(crate) fn dissolve(&mut self, bytes: usize) -> bool {
+        self.map.dissolve(bytes)
+    }
+
     /// Notes the keys of a batch of the dirty part. False if the map is full: the pass ends before this batch, unless it
     /// is the first one, whose end is then the pass's end, whatever found no room.
     pub fn map(&mut self, batch: Batch<'_>) -> Result<bool, CompactError> {
+        Ok(self.map_some(batch, &mut Slice::endless())? == Mapped::Wholly)
+    }
+
+    /// Like [`Pass::map`], as far as the slice goes; the next call goes on with the same batch.
+    pub(crate) fn map_some(&mut self, batch: Batch<'_>, slice: &mut Slice) -> Result<Mapped, CompactError> {
         if self.full {
-            return Ok(false);
+            return Ok(Mapped::Full);
         }
         let last = batch.last_offset();
-        let data = match self.part(batch, true) {
-            Part::Data => true,
-            Part::AbortedData | Part::NeededMarker(_) | Part::IdleMarker | Part::OtherControl => false,
-        };
-        if data && !self.map_records(batch)? {
-            self.full = true;
-            if self.end > self.rules.first_dirty {
-                return Ok(false);
+        let data = self.within.is_some() || self.part(batch, true) == Part::Data;
+        if data {
+            match self.map_records(batch, slice)? {
+                Mapped::Partly => return Ok(Mapped::Partly),
+                Mapped::Wholly => {}
+                Mapped::Full => {
+                    self.full = true;
+                    if self.end > self.rules.first_dirty {
+                        return Ok(Mapped::Full);
+                    }
+                }
             }
         }
         if last >= self.rules.first_dirty {
             self.end = last.plus(1);
         }
-        Ok(!self.full)
+        Ok(if self.full { Mapped::Full } else { Mapped::Wholly })
+    }
+
+    /// Whether a part of a batch is left.
+    pub(crate) fn is_within(&self) -> bool {
+        self.within.is_some()
     }
 
     /// A segment of the dirty part was mapped to its end: offsets up to the next one's base are clean.
@@ -166,31 +216,50 @@ impl Pass {
         }
     }
 
-    fn map_records(&mut self, batch: Batch<'_>) -> Result<bool, CompactError> {
+    fn map_records(&mut self, batch: Batch<'_>, slice: &mut Slice) -> Result<Mapped, CompactError> {
         let (map, first) = (&mut self.map, self.rules.first_dirty);
-        let mut room = true;
+        let (mut room, mut seen) = (true, Vec::with_capacity(TOGETHER));
         let mut see = |offset: Offset, key: Option<&[u8]>| {
             if let Some(key) = key
                 && offset >= first
                 && room
             {
-                room = map.put(key, offset);
+                seen.push((map.hash(key), offset));
+                room = seen.len() < TOGETHER || put_all(map, &mut seen);
             }
             room
         };
-        let Some(header) = batch.header() else {
-            legacy_entries(batch, u64::MAX, |entry| {
-                see(entry.offset, entry.key);
-            })?;
-            return Ok(room);
-        };
-        let mut records = RecordStream::new(batch.bytes(), u64::MAX)?;
-        while let Some(record) = records.next()? {
-            if !see(record.offset(header), record.key) {
-                break;
+        match batch.header() {
+            None => {
+                legacy_entries(batch, u64::MAX, |entry| {
+                    see(entry.offset, entry.key);
+                })?;
+            }
+            Some(header) => {
+                let mut records = RecordStream::new(batch.bytes(), u64::MAX)?;
+                self.within.take().into_iter().for_each(|place| records.go_on(place));
+                while let Some(record) = records.next()? {
+                    if !see(record.offset(header), record.key) {
+                        break;
+                    }
+                    slice.spend_record();
+                    if slice.is_over() {
+                        self.within = records.place();
+                        if self.within.is_some() {
+                            break;
+                        }
+                    }
+                }
             }
         }
-        Ok(room)
+        Ok(match room && put_all(map, &mut seen) {
+            true if self.within.is_some() => Mapped::Partly,
+            true => Mapped::Wholly,
+            false => {
+                self.within = None;
+                Mapped::Full
+            }
+        })
     }
 
     fn part(&mut self, batch: Batch<'_>, mapping: bool) -> Part {
@@ -212,9 +281,26 @@ impl Pass {
         producers: &Producers,
         keep_legacy_deletes: bool,
     ) -> Result<Rewrite, CompactError> {
-        let part = self.part(batch, false);
+        let mut endless = Slice::endless();
+        loop {
+            let rewrite = self.rewrite_some(batch, producers, keep_legacy_deletes, &mut endless)?;
+            if let Some(rewrite) = rewrite {
+                return Ok(rewrite);
+            }
+        }
+    }
+
+    /// Like [`Pass::rewrite`], as far as the slice goes: none if it is over before the batch, with which the next call goes on.
+    pub(crate) fn rewrite_some(
+        &mut self,
+        batch: Batch<'_>,
+        producers: &Producers,
+        keep_legacy_deletes: bool,
+        slice: &mut Slice,
+    ) -> Result<Option<Rewrite>, CompactError> {
+        let part = if self.within.is_some() { Part::Data } else { self.part(batch, false) };
         let Some(header) = batch.header() else {
-            return self.rewrite_legacy(batch, keep_legacy_deletes || self.rules.keep_deletes);
+            return self.rewrite_legacy(batch, keep_legacy_deletes || self.rules.keep_deletes).map(Some);
         };
         let rewrite = match part {
             Part::AbortedData => Rewrite::Drop,
@@ -224,18 +310,20 @@ impl Pass {
                 Rewrite::Keep
             }
             Part::IdleMarker => self.rewrite_idle_marker(header, batch)?,
-            Part::Data => match self.rewrite_data(header, batch) {
+            Part::Data => match self.look_through(header, batch, slice) {
+                Ok(false) => return Ok(None),
+                Ok(true) => self.rewrite_data(header, batch)?,
                 Err(error) if is_limit(&error) => Rewrite::Keep,
-                rewrite => rewrite?,
+                Err(error) => return Err(error.into()),
             },
         };
-        Ok(match rewrite {
+        Ok(Some(match rewrite {
             Rewrite::Drop if self.keeps_header(header, producers) => match header.record_count() {
                 0 => Rewrite::Keep,
                 _ => Rewrite::Replace(emptied_batch(header, batch.bytes())),
             },
             rewrite => rewrite,
-        })
+        }))
     }
 
     /// Entries for the transaction index of what was rewritten since the last call.
@@ -262,10 +350,21 @@ impl Pass {
 
     /// Whether a record is the latest of its key, or lies beyond what was mapped.
     fn is_latest(&self, offset: Offset, key: Option<&[u8]>) -> bool {
-        if offset >= self.end {
-            return true;
+        offset >= self.end || key.is_some_and(|key| self.is_latest_of(self.map.hash(key), offset))
+    }
+
+    fn is_latest_of(&self, hash: u128, offset: Offset) -> bool {
+        self.map.get_hash(hash).is_none_or(|latest| offset >= latest)
+    }
+
+    /// Strikes out those of `seen` that are not the latest of their keys.
+    fn strike(&self, seen: &mut Vec<(u128, Offset, usize)>, kept: &mut [Keep]) {
+        self.map.approach(seen.iter().map(|seen| seen.0));
+        for (hash, offset, number) in seen.drain(..) {
+            if !self.is_latest_of(hash, offset) {
+                kept[number] = Keep::No;
+            }
         }
-        key.is_some_and(|key| self.map.get(key).is_none_or(|latest| offset >= latest))
     }
 
     /// A marker before which nothing of its transaction is left: from now on its horizon counts.
@@ -281,31 +380,69 @@ impl Pass {
         })
     }
 
-    fn rewrite_data(&mut self, header: Header<'_>, batch: Batch<'_>) -> Result<Rewrite, BatchError> {
+    /// Which records of a batch stay, as far as the slice goes; false if that is not to its end.
+    fn look_through(
+        &mut self,
+        header: Header<'_>,
+        batch: Batch<'_>,
+        slice: &mut Slice,
+    ) -> Result<bool, BatchError> {
         let deletes = header.delete_horizon().is_some_and(|horizon| self.has_passed(horizon));
-        let mut kept = std::mem::take(&mut self.kept);
-        kept.clear();
-        let (mut all, mut any, mut tombstones) = (true, false, false);
+        let (mut kept, mut seen) = (std::mem::take(&mut self.kept), Vec::with_capacity(TOGETHER));
         let mut records = RecordStream::new(batch.bytes(), REWRITE_BYTES)?;
+        match self.within.take() {
+            Some(place) => records.go_on(place),
+            None => kept.clear(),
+        }
         while let Some(record) = records.next()? {
             let offset = record.offset(header);
-            let keep = offset >= self.end
-                || (self.is_latest(offset, record.key) && (record.value.is_some() || !deletes));
-            tombstones |= keep && record.value.is_none();
-            (all, any) = (all && keep, any || keep);
-            kept.push(keep);
+            let if_latest = match record.value {
+                Some(_) => Keep::Value,
+                None if deletes && offset < self.end => Keep::No,
+                None => Keep::Tombstone,
+            };
+            match record.key {
+                None if offset < self.end => kept.push(Keep::No),
+                Some(key) if offset < self.end && if_latest != Keep::No => {
+                    seen.push((self.map.hash(key), offset, kept.len()));
+                    kept.push(if_latest);
+                }
+                _ => kept.push(if_latest),
+            }
+            if seen.len() == TOGETHER {
+                self.strike(&mut seen, &mut kept);
+            }
+            slice.spend_record();
+            if slice.is_over() {
+                self.within = records.place();
+                if self.within.is_some() {
+                    break;
+                }
+            }
         }
-        let begins = tombstones && header.delete_horizon().is_none();
-        let rewrite = if !any {
+        self.strike(&mut seen, &mut kept);
+        self.kept = kept;
+        Ok(self.within.is_none())
+    }
+
+    /// What becomes of a batch whose records were looked through.
+    fn rewrite_data(&self, header: Header<'_>, batch: Batch<'_>) -> Result<Rewrite, CompactError> {
+        let kept = &self.kept;
+        let any = kept.iter().any(|keep| *keep != Keep::No);
+        let all = !kept.contains(&Keep::No);
+        let begins = kept.contains(&Keep::Tombstone) && header.delete_horizon().is_none();
+        Ok(if !any {
             Rewrite::Drop
         } else if all && !begins {
             Rewrite::Keep
         } else {
             let horizon = if begins { Some(self.rules.horizon()) } else { header.delete_horizon() };
-            Rewrite::Replace(retained_batch(batch.bytes(), horizon, REWRITE_BYTES, |number| kept[number])?)
-        };
-        self.kept = kept;
-        Ok(rewrite)
+            let keep = |number: usize| kept[number] != Keep::No;
+            match retained_batch(batch.bytes(), horizon, REWRITE_BYTES, keep) {
+                Err(error) if is_limit(&error) => Rewrite::Keep,
+                bytes => Rewrite::Replace(bytes?),
+            }
+        })
     }
 
     fn rewrite_legacy(&self, batch: Batch<'_>, keep_deletes: bool) -> Result<Rewrite, CompactError> {
@@ -331,44 +468,4 @@ impl Pass {
 /// Whether a batch unpacks to more than what is rewritten.
 fn is_limit(error: &BatchError) -> bool {
     matches!(error, BatchError::Compression(error) if matches!(error.fault, CompressionFault::Limit { .. }))
-}
-
-/// Why a batch could not be compacted: it is not what a log holds.
-///
-/// ```
-/// use highwater_engine::batch::BatchError;
-/// use highwater_engine::compact::CompactError;
-/// let error = CompactError::from(BatchError::Partial { found: 3 });
-/// assert!(error.to_string().contains("no whole batch"));
-/// ```
-#[derive(Clone, PartialEq, Eq, Debug)]
-#[non_exhaustive]
-pub enum CompactError {
-    /// A batch of magic 2 that cannot be read.
-    Batch(BatchError),
-    /// A message set of magic 0 or 1 that cannot be read.
-    Legacy(LegacyError),
-}
-
-impl fmt::Display for CompactError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            CompactError::Batch(error) => error.fmt(f),
-            CompactError::Legacy(error) => error.fmt(f),
-        }
-    }
-}
-
-impl std::error::Error for CompactError {}
-
-impl From<BatchError> for CompactError {
-    fn from(error: BatchError) -> CompactError {
-        CompactError::Batch(error)
-    }
-}
-
-impl From<LegacyError> for CompactError {
-    fn from(error: LegacyError) -> CompactError {
-        CompactError::Legacy(error)
-    }
 }

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::path::PathBuf;
 
-use highwater_base::{BLOCK, FilePos, Mono, Offset, WallMs};
+use highwater_base::{BLOCK, FilePos, Mono, Now, Offset, WallMs};
 use highwater_io::{Io, IoError, Op, OpenHow, Outcome, Slice};
 
 use super::flight::{Flight, Purpose};
@@ -316,7 +316,7 @@ impl Log {
     }
 
     /// Submits the reads that a reader is missing. False if its file is not open yet.
-    pub(super) fn read_ahead(&mut self, slot: usize, io: &mut dyn Io) -> bool {
+    pub(super) fn read_ahead(&mut self, slot: usize, now: Now, io: &mut dyn Io) -> bool {
         let Some(reader) = &self.readers.slots[slot] else { return true };
         let (base, Some(position)) = (reader.segment, reader.position) else { return true };
         if reader.job.is_none() && reader.ahead == 1 {
@@ -328,13 +328,19 @@ impl Log {
         let Some(file) = self.segments[index].file() else { return false };
         let size = self.segments[index].size;
         let (unit, most) = self.readers.pace.reads(self.settings.limits.read_bytes as u64);
+        let waits = self.append_waits();
         let reader = self.readers.slots[slot].as_mut().expect("checked above");
         reader.end_of_file = (readable == size).then_some(size);
         let mut next = reader.pieces.back().map_or(position / BLOCK * BLOCK, |piece| piece.at + piece.len);
         let wanted = (position + reader.need).max(position + 1);
         let has_room =
             |reader: &Reader| reader.ahead > 1 && reader.pieces.len() < reader.ahead && reader.pending < most;
+        // A first read may be all that is wanted, and a truncation waits for its reads.
+        let paced = reader.ahead > 1 && !matches!(reader.job, Some(Job::Rebuild { .. }));
         while next < readable && (next < wanted || has_room(reader)) {
+            if paced && !self.readers.pace.starts(now, waits) {
+                break;
+            }
             let len = match &reader.job {
                 // The first read of a small fetch is a small read.
                 Some(Job::Fetch { max_bytes, .. }) if reader.ahead == 1 => {

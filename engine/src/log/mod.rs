@@ -400,6 +400,11 @@ impl Log {
         }
     }
 
+    /// Whether somebody waits for an acknowledgement.
+    fn append_waits(&self) -> bool {
+        self.acknowledged_end() < self.log_end
+    }
+
     /// The high watermark as last told.
     pub fn high_watermark(&self) -> Offset {
         self.high_watermark

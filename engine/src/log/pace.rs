@@ -1,14 +1,18 @@
-//! How fast readers of the disk read: at full speed, or so that appends do not wait behind them.
+//! How fast readers of the disk read, and compaction reads and writes: at full speed, or so that appends do not wait behind them.
 
 use std::time::Duration;
 
-use highwater_base::{Mono, Now};
+use highwater_base::{BLOCK, Mono, Now};
 
 use crate::tail::Place;
 
 /// While appends come: bytes of a read at most, and reads of a reader in flight. A device answers in order, so that a write
 /// waits for what was read ahead before it.
-const BESIDE_APPENDS: (u64, u32) = (128 << 10, 2);
+const BESIDE_APPENDS: (u64, u32) = (64 << 10, 1);
+/// Of a cold read, what housekeeping reads or writes at once: while appends come, and else.
+const PARTS: (u64, u64) = (16, 4);
+/// While an append waits for the device, nothing else is given to it, but one operation each so often.
+const HOLD: Duration = Duration::from_millis(1);
 /// Appends are taken to come for so long after the last one.
 const GO_ON: Duration = Duration::from_secs(1);
 
@@ -20,6 +24,9 @@ pub(super) struct Pace {
     /// Until when appends are taken to come.
     until: Mono,
     slow: bool,
+    /// When something last went to the device beside the appends, and whether something has been held back since.
+    last: Mono,
+    held: bool,
 }
 
 impl Pace {
@@ -34,6 +41,26 @@ impl Pace {
     /// Bytes of a read, `most` of them, and how many of a reader may be in flight.
     pub(super) fn reads(&self, most: u64) -> (u64, u32) {
         if self.slow { (most.min(BESIDE_APPENDS.0), BESIDE_APPENDS.1) } else { (most, u32::MAX) }
+    }
+
+    /// Bytes of one read or write of housekeeping, where a cold read is `most`.
+    pub(super) fn slice(&self, most: u64) -> u64 {
+        (most / if self.slow { PARTS.0 } else { PARTS.1 }).next_multiple_of(BLOCK)
+    }
+
+    /// Whether a read or write beside the appends may go to the device now; `waits`: an append does, whose completion will give
+    /// the log a step.
+    pub(super) fn starts(&mut self, now: Now, waits: bool) -> bool {
+        self.held = self.slow && waits && now.mono < self.last.plus(HOLD);
+        if !self.held {
+            self.last = now.mono;
+        }
+        !self.held
+    }
+
+    /// When what was held back may go in any case.
+    pub(super) fn deadline(&self) -> Option<Mono> {
+        self.held.then(|| self.last.plus(HOLD))
     }
 }
 
@@ -59,5 +86,23 @@ mod tests {
         assert_eq!(pace.reads(1 << 20), full);
         pace.note(at(1002), Place::ZERO.plus(6000), true);
         assert_eq!(pace.reads(1 << 20), BESIDE_APPENDS);
+    }
+
+    #[test]
+    fn while_an_append_waits_one_operation_goes_each_so_often() {
+        let at = |us| Now { mono: Mono::ZERO.plus(Duration::from_micros(us)), wall: WallMs::new(0) };
+        let mut pace = Pace::default();
+        // Nobody appends: nothing is held back, and pieces are large.
+        assert!(pace.starts(at(0), true) && pace.starts(at(1), true));
+        assert_eq!((pace.slice(1 << 20), pace.deadline()), (256 << 10, None));
+        pace.note(at(1), Place::ZERO, false);
+        pace.note(at(2), Place::ZERO.plus(1), false);
+        assert_eq!((pace.slice(1 << 20), pace.slice(8192)), (64 << 10, 4096));
+        assert!(pace.starts(at(2), false) && pace.starts(at(3), false));
+        assert!(!pace.starts(at(4), true));
+        assert_eq!(pace.deadline(), Some(at(1003).mono));
+        assert!(pace.starts(at(1003), true) && !pace.starts(at(1004), true));
+        assert!(pace.starts(at(1005), false));
+        assert_eq!(pace.deadline(), None);
     }
 }

@@ -176,7 +176,7 @@ impl Log {
             }
             match self.look(slot) {
                 Look::Wait => {
-                    if !self.read_ahead(slot, io) {
+                    if !self.read_ahead(slot, now, io) {
                         let base = self.readers.slots[slot].as_ref().expect("a reader with a job").segment;
                         // The file of a live segment is on its way.
                         if self.segment_index(base).is_some_and(|i| self.segments[i].live().is_none()) {
@@ -188,7 +188,7 @@ impl Log {
                 look => {
                     if self.take(slot, look, now) {
                         // Done: what is likely to be wanted next is fetched at once.
-                        self.read_ahead(slot, io);
+                        self.read_ahead(slot, now, io);
                         return;
                     }
                 }

@@ -59,6 +59,16 @@ pub(super) struct Waiting {
     pub(super) bytes: Option<u64>,
 }
 
+/// From one slice of a file that goes to the next, where the first of those that wait behind it is so `late`: appends come
+/// first, and few of them meet a slice, unless the others have waited for long.
+fn rest_of(late: Duration) -> Duration {
+    match late.as_secs() {
+        0..10 => Duration::from_millis(6),
+        10..60 => Duration::from_millis(2),
+        _ => Duration::ZERO,
+    }
+}
+
 impl Retention {
     pub(super) fn new(now: Now, settings: &LogSettings) -> Retention {
         let next_check = now.mono.plus(Duration::from_millis(settings.retention_check_ms));
@@ -283,9 +293,11 @@ impl Log {
         }
     }
 
-    /// Whether files wait to be removed until those that are being removed are gone.
-    pub(super) fn removes_lag(&self, now: Now) -> bool {
-        self.retention.going.waiting.iter().any(|waiting| waiting.remove_at <= now.mono)
+    /// How long the removal of files rests before it takes the next slice of one.
+    pub(super) fn removal_rest(&self, now: Now) -> Duration {
+        let hurries = self.state != State::Open || self.no_space.is_some() || self.room.low().is_some();
+        let late = self.retention.going.waiting.iter().map(|waiting| now.mono.since(waiting.remove_at)).max();
+        if hurries { Duration::ZERO } else { rest_of(late.unwrap_or_default()) }
     }
 
     pub(super) fn removed_files(&mut self) {}
@@ -330,3 +342,14 @@ impl Log {
 
 /// A log that was not used for so long gives its memory back.
 const REST_AFTER: Duration = Duration::from_secs(10);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn removal_hurries_the_later_it_is() {
+        let rests = [0, 9, 10, 59, 60].map(|late| rest_of(Duration::from_secs(late)).as_millis());
+        assert_eq!(rests, [6, 6, 2, 2, 0]);
+    }
+}

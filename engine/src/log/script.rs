@@ -34,6 +34,8 @@ pub(crate) enum Step {
     Close,
     /// Look at a path; see [`Script::modified_ms`] and [`Script::links`].
     Stat { path: PathBuf },
+    /// Wait until the shard has nothing else to do.
+    Idle,
     /// Rename.
     Rename { from: PathBuf, to: PathBuf },
     /// Rename if it is there.
@@ -44,7 +46,7 @@ pub(crate) enum Step {
     SyncDir { path: PathBuf },
     /// Unlink if it is there.
     Unlink { path: PathBuf },
-    /// Cut a file in slices, then unlink it: freeing a gibibyte at once holds up everybody's syncs.
+    /// Cut a file in slices, then unlink it: freeing a gibibyte at once holds up everybody's writes.
     Remove { path: PathBuf },
     /// Remove every file of a directory, then the directory itself.
     RemoveTree { path: PathBuf },
@@ -88,9 +90,11 @@ pub(crate) struct Script {
     settled: Settled,
 }
 
-/// Cut from a file at once when it is removed, and synced: a file system mounted with `discard` tells the device of all that
-/// was freed at its next commit, and a device that is told of hundreds of megabytes answers nothing else meanwhile.
-const REMOVE_SLICE: u64 = 8 << 20;
+/// Cut from a file at once when it is removed: without a journal, a file system mounted with `discard` tells the device of what
+/// is freed at once, and a device that is told of a megabyte answers nothing else for a quarter of a millisecond.
+const REMOVE_SLICE: u64 = 256 << 10;
+/// With a journal it tells of all that was freed at its next commit: a sync each time that so much is.
+const REMOVE_SYNC: u64 = 1 << 20;
 /// Cut at once from a file that is used again.
 const CUT_SLICE: u64 = 64 << 20;
 /// Read at once by [`Step::Read`].
@@ -171,6 +175,7 @@ impl Script {
             Step::Sync => Op::Sync { file: file(), data_only: false, urgent: false },
             Step::SyncData => Op::Sync { file: file(), data_only: true, urgent: false },
             Step::Truncate { len } => Op::Truncate { file: file(), len: *len },
+            Step::Idle => Op::Idle,
             Step::Close => Op::Close { file: file() },
             Step::Stat { path } => Op::Stat { path: path.clone() },
             Step::Rename { from, to } | Step::RenameIfThere { from, to } => {
@@ -296,7 +301,7 @@ impl Script {
             (Some(0), Outcome::Done) if self.file.is_some() => self.file = None,
             (Some(len), Outcome::Done) if self.file.is_some() => {
                 let left = len.saturating_sub(REMOVE_SLICE);
-                (self.remaining, self.cut) = (Some(left), left > 0);
+                (self.remaining, self.cut) = (Some(left), left > 0 && left / REMOVE_SYNC < len / REMOVE_SYNC);
             }
             (_, _) => {
                 self.remaining = None;
@@ -440,12 +445,13 @@ mod tests {
     }
 
     #[test]
-    fn each_cut_of_a_file_that_goes_is_synced_and_a_sync_that_fails_ends_only_the_cutting() {
+    fn each_mebibyte_cut_from_a_file_that_goes_is_synced_and_a_sync_that_fails_ends_only_the_cutting() {
         for fails in [false, true] {
             let mut io = MemoryIo::new();
             make_dir(&mut io);
             let open = Step::Open { path: "/d/f".into(), how: OpenHow::CreateNew, direct: false };
-            let mut make = Script::new([open, Step::Truncate { len: REMOVE_SLICE * 2 + 5 }, Step::Close]);
+            let len = REMOVE_SYNC + REMOVE_SLICE + 5;
+            let mut make = Script::new([open, Step::Truncate { len }, Step::Close]);
             run(&mut io, &mut make).unwrap();
             let mut script = Script::new([Step::Remove { path: "/d/f".into() }]);
             let mut ops = String::new();
@@ -461,8 +467,8 @@ mod tests {
                 };
                 assert!(matches!(script.complete(result), Progress::Next));
             }
-            // Stat, Open, then Truncate and Sync, Close, Unlink.
-            assert_eq!(ops, if fails { "SOTSCU" } else { "SOTSTSTCU" });
+            // Stat, Open, then Truncate and, where a mebibyte is full, Sync, Close, Unlink.
+            assert_eq!(ops, if fails { "SOTTSCU" } else { "SOTTSTTTTCU" });
             assert!(blocking::run(&mut io, Op::Stat { path: "/d/f".into() }).is_err());
         }
     }

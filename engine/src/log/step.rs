@@ -12,8 +12,6 @@ use super::{Log, LogEvent, State};
 /// First wait before something that found no space is tried again; doubles up to [`RETRY_MAX`].
 const RETRY_MIN: Duration = Duration::from_millis(50);
 const RETRY_MAX: Duration = Duration::from_secs(2);
-/// From one slice of a file that goes to the next, unless others wait to go: appends come first.
-const REMOVE_REST: Duration = Duration::from_millis(50);
 
 impl Log {
     /// Submits what is due: writes, syncs, roll, seal, checkpoint, retention. Says when to call again if
@@ -63,6 +61,7 @@ impl Log {
             self.compaction_deadline(),
             self.move_deadline(),
             self.rest_deadline(),
+            self.readers.pace.deadline(),
         ];
         // What was due was tried in this step; what it lacked comes as a completion or by another call.
         let ahead = deadlines.into_iter().flatten().chain(retries).filter(|at| *at > now.mono);
@@ -102,15 +101,15 @@ impl Log {
 
     pub(super) fn drive_scripts(&mut self, now: Now, io: &mut dyn Io) {
         let mut slot = 0;
-        let hurries = self.state != State::Open || self.removes_lag(now);
+        let rest = self.removal_rest(now);
         while slot < self.scripts.len() {
             let ready = self.scripts[slot].as_ref().is_some_and(|running| {
                 !running.submitted && running.retry_at.is_none_or(|at| at <= now.mono)
             });
             if ready {
                 let running = self.scripts[slot].as_mut().expect("checked above");
-                let rests = !hurries && running.purpose == Purpose::Remove && running.script.may_rest();
-                running.retry_at = rests.then(|| now.mono.plus(REMOVE_REST));
+                let rests = running.purpose == Purpose::Remove && running.script.may_rest();
+                running.retry_at = (rests && !rest.is_zero()).then(|| now.mono.plus(rest));
                 match running.script.next_op() {
                     Some(op) => {
                         running.submitted = true;

@@ -267,7 +267,7 @@ impl SimIo {
 
 impl Io for SimIo {
     fn submit(&mut self, op: Op, token: Token) {
-        if matches!(op, Op::Turn) {
+        if matches!(op, Op::Turn | Op::Idle) {
             // Nothing that could fail, or that a power cut could find done or not.
             trace::submission(&mut self.trace, &op, token);
             return self.turns.push_back(token);

@@ -20,6 +20,7 @@ pub(crate) fn name(op: &Op) -> &'static str {
         Op::Stat { .. } | Op::StatMany { .. } => "stat",
         Op::Space { .. } => "space",
         Op::Turn => "turn",
+        Op::Idle => "idle",
         Op::ReadDir { .. } => "readdir",
         Op::Rename { .. } => "rename",
         Op::Unlink { .. } => "unlink",

@@ -13,6 +13,7 @@ pub(super) const CASES: &[Case] = &[
     ("a wake from another thread ends a park", wake_from_afar),
     ("a park ends with its timeout", park_times_out),
     ("a turn comes, whether asked for before writes or behind them", turns_come),
+    ("idle time comes, beside writes and to whoever only reaps", idle_time_comes),
     ("wakers outlive their instance", waker_outlives),
     ("an instance may go while operations are in flight", dropped_in_flight),
 ];
@@ -76,6 +77,25 @@ fn turns_come(d: &mut Driver) {
     }
     assert!(!d.subject.io.is_crowded());
     d.done(Op::Close { file });
+}
+
+fn idle_time_comes(d: &mut Driver) {
+    d.done(Op::Idle);
+    let (file, _) = d.open("idle", OpenHow::CreateNew, true);
+    let mut buffer = d.subject.io.buffer(BLOCK as usize);
+    buffer.extend(&[7; BLOCK as usize]);
+    let write = Op::Write { file, at: FilePos::ZERO, data: buffer.freeze(), durable: false };
+    let all = [Op::Idle, write, Op::Turn, Op::Idle].map(|op| d.submit(op));
+    for token in all.into_iter().rev() {
+        assert!(d.wait(token).is_ok());
+    }
+    d.done(Op::Close { file });
+    d.submit(Op::Idle);
+    let mut out = Vec::new();
+    while out.is_empty() {
+        d.subject.io.reap(&mut out);
+    }
+    assert!(matches!(out[0].result, Ok(Outcome::Done)));
 }
 
 fn waker_outlives(d: &mut Driver) {

@@ -194,7 +194,7 @@ impl MemoryIo {
                 let facts = paths.iter().map(|path| self.disk.facts(path).ok()).collect();
                 Ok(Outcome::Stats { facts })
             }
-            Op::Turn => Ok(Outcome::Done),
+            Op::Turn | Op::Idle => Ok(Outcome::Done),
             Op::Space { .. } => Ok(Outcome::Space { total: u64::MAX, free: self.disk.free() }),
             Op::ReadDir { path } => self
                 .disk

@@ -112,7 +112,7 @@ impl PosixIo {
                 None => Err(IoError::of(ErrorKind::Cancelled, "close", format!("{file:?}"))),
             },
             // Writes are done as they are submitted: there is never a crowd.
-            Op::Turn => Ok(Outcome::Done),
+            Op::Turn | Op::Idle => Ok(Outcome::Done),
             other => return Err(other),
         })
     }

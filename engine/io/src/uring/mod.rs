@@ -150,8 +150,10 @@ impl UringIo {
 impl Io for UringIo {
     fn submit(&mut self, op: Op, token: Token) {
         self.in_flight += 1;
-        if matches!(op, Op::Turn) {
-            return self.turns.ask(token, Instant::now());
+        match op {
+            Op::Turn => return self.turns.ask(token, Instant::now()),
+            Op::Idle => return self.turns.ask_idle(token, Instant::now()),
+            _ => {}
         }
         if let Err(op) = self.submit_file_op(op, token) {
             self.net.submit(op, token, &mut self.ring, &mut self.done);
@@ -162,6 +164,7 @@ impl Io for UringIo {
         self.start_flushes();
         self.ring.submit();
         self.collect();
+        self.grant_idle(false);
         self.hand_out(false, out);
     }
 
@@ -195,7 +198,14 @@ impl Park for UringIo {
         self.collect();
         self.start_flushes();
         self.grant_turns(true);
-        if self.done.is_empty() && !self.woken {
+        let nothing = self.done.is_empty() && !self.woken;
+        if nothing && self.turns.anyone_idles() {
+            self.ring.submit();
+            self.collect();
+            if self.done.is_empty() {
+                self.grant_idle(true);
+            }
+        } else if nothing {
             if !self.listening {
                 let fd = self.event.reader.as_raw_fd();
                 self.ring.start(InRing::Wake { fd, count: Box::default() });

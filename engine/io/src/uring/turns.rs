@@ -13,11 +13,15 @@ const ENOUGH: usize = 64;
 /// So long at most a thread that is never idle lets somebody wait.
 const LONGEST: Duration = Duration::from_millis(50);
 
-/// How many plain writes the ring has, and who waits to add one.
+/// So long at most a thread that is never idle lets somebody wait who asked for its idle time.
+const LONGEST_IDLE: Duration = Duration::from_millis(2);
+
+/// How many plain writes the ring has, who waits to add one, and who waits until the thread has nothing to do.
 #[derive(Debug, Default)]
 pub(super) struct Turns {
     writing: usize,
     waiting: VecDeque<(Token, Instant)>,
+    idling: VecDeque<(Token, Instant)>,
     /// Those who have their turn since the last completions were handed out: each is about to write.
     granted: usize,
 }
@@ -33,6 +37,20 @@ impl Turns {
 
     pub(super) fn ask(&mut self, token: Token, now: Instant) {
         self.waiting.push_back((token, now));
+    }
+
+    pub(super) fn ask_idle(&mut self, token: Token, now: Instant) {
+        self.idling.push_back((token, now));
+    }
+
+    /// Whether somebody waits until the thread has nothing to do.
+    pub(super) fn anyone_idles(&self) -> bool {
+        !self.idling.is_empty()
+    }
+
+    /// The next one who has the thread for a little while: the first of all, or of those who asked by then.
+    fn next_idle(&mut self, asked_by: Option<Instant>) -> Option<Token> {
+        self.idling.pop_front_if(|(_, since)| asked_by.is_none_or(|by| *since <= by)).map(|(token, _)| token)
     }
 
     pub(super) fn is_crowded(&self) -> bool {
@@ -66,6 +84,18 @@ impl UringIo {
             self.complete(token, Ok(Outcome::Done));
         }
     }
+
+    /// Gives one of those who wait for it the thread, if it is `idle` or they have waited for long: only one, so that
+    /// whatever comes meanwhile waits for no more than that.
+    pub(super) fn grant_idle(&mut self, idle: bool) {
+        if self.turns.idling.is_empty() {
+            return;
+        }
+        let asked_by = if idle { None } else { Instant::now().checked_sub(LONGEST_IDLE) };
+        if let Some(token) = self.turns.next_idle(asked_by) {
+            self.complete(token, Ok(Outcome::Done));
+        }
+    }
 }
 
 #[cfg(test)]
@@ -95,6 +125,20 @@ mod tests {
         turns.handed_out();
         assert!(!turns.is_crowded());
         assert_eq!(turns.next(None), None);
+    }
+
+    #[test]
+    fn idle_time_goes_to_one_after_the_other_and_a_busy_thread_spares_some() {
+        let (mut turns, start) = (Turns::default(), Instant::now());
+        turns.ask_idle(token(1), start);
+        turns.ask_idle(token(2), start + LONGEST_IDLE);
+        assert_eq!(turns.next(None), None, "not a turn to write");
+        assert_eq!(turns.next_idle(start.checked_sub(LONGEST_IDLE)), None);
+        assert_eq!(turns.next_idle(Some(start)), Some(token(1)));
+        assert_eq!(turns.next_idle(Some(start)), None);
+        assert!(turns.anyone_idles());
+        assert_eq!(turns.next_idle(None), Some(token(2)));
+        assert!(!turns.anyone_idles());
     }
 
     #[test]

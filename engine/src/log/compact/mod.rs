@@ -11,7 +11,7 @@ mod swap;
 
 use std::time::Duration;
 
-use highwater_base::{BLOCK, Mono, Mutant, Now, Offset, WallMs};
+use highwater_base::{Mono, Mutant, Now, Offset, WallMs};
 use highwater_io::{FileId, Io};
 
 use super::flight::Purpose;
@@ -279,9 +279,9 @@ impl Log {
         self.dir.join(FileName::live(kind, base).with_state(state).to_string())
     }
 
-    /// Bytes read or written at once by a pass: a quarter of a cold read, so that appends do not wait for long behind them.
+    /// Bytes read or written at once by a pass, or by a move.
     pub(super) fn slice_bytes(&self) -> u64 {
-        (self.settings.limits.read_bytes as u64 / 4).next_multiple_of(BLOCK)
+        self.readers.pace.slice(self.settings.limits.read_bytes as u64)
     }
 
     /// Whether the segments of a group are those that the pass began with.

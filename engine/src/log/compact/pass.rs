@@ -8,7 +8,7 @@ use highwater_io::{Io, OpenHow, Prepared};
 
 use super::output::{Finish, Output};
 use crate::batch::Batch;
-use crate::compact::{Pass, Rewrite, Source, groups};
+use crate::compact::{Mapped, Pass, Rewrite, Slice, Source, groups};
 use crate::layout::{FileKind, FileState};
 use crate::log::Log;
 use crate::log::flight::Purpose;
@@ -45,7 +45,9 @@ struct Cursor {
     at: u64,
     /// Bytes read and not used: they begin inside a batch, or with one.
     carry: Vec<u8>,
-    /// There are whole batches among them, which the next slice takes.
+    /// How many of these bytes are used up.
+    used: usize,
+    /// There are whole batches among the others, which the next slice takes.
     more: bool,
     /// The offset after the last batch.
     expected: Offset,
@@ -54,7 +56,7 @@ struct Cursor {
 impl Cursor {
     fn at(source: usize, sources: &[Source]) -> Cursor {
         let expected = sources.get(source).map_or(Offset::ZERO, |source| source.base);
-        Cursor { source, at: 0, carry: Vec::new(), more: false, expected }
+        Cursor { source, at: 0, carry: Vec::new(), used: 0, more: false, expected }
     }
 }
 
@@ -64,10 +66,12 @@ enum Doing {
     Nothing,
     OpenSource,
     Read,
+    Take,
     OpenOutput,
     Write,
     Settle,
     Files,
+    Dissolve,
 }
 
 /// What came of the batches that were read.
@@ -81,9 +85,8 @@ enum TakenBatches {
     Full,
 }
 
-/// Batches of so many bytes, and the one that reaches beyond them, are taken at once: more would hold up the shard for too
-/// long (a record costs 400 nanoseconds).
-const AT_ONCE: usize = 16 << 10;
+/// Given back of the map's memory at once.
+const DISSOLVED_AT_ONCE: usize = 256 << 10;
 
 impl Running {
     pub(super) fn new(
@@ -157,6 +160,7 @@ impl Log {
         let (segment_bytes, index_bytes) = (self.settings.segment_bytes, self.settings.index_bytes);
         // Appends wait behind a write.
         let write_bytes = self.settings.limits.write_bytes.min(self.slice_bytes() as usize);
+        let waits = self.append_waits();
         let Some(running) = self.compaction.running.as_mut() else { return };
         // Segments that cannot be read are passed over while keys are mapped.
         while running.group.is_none()
@@ -170,17 +174,22 @@ impl Log {
         }
         let read_all = running.cursor.source >= running.sources_end();
         if running.cursor.more {
-            return self.take_carried(io);
+            return self.submit(Doing::Take, None, [Step::Idle]);
         }
         if let Some(group) = running.group {
             if group >= running.groups.len() {
                 self.compaction.cleaned_to = running.pass.end();
+                if running.pass.dissolve(DISSOLVED_AT_ONCE) {
+                    return self.submit(Doing::Dissolve, None, [Step::Idle]);
+                }
                 return self.end_compaction(io);
             }
             let Some(output) = &mut running.output else { return self.open_output() };
-            if (output.waiting() >= write_bytes || read_all)
-                && let Some((at, data)) = output.next_write(write_bytes, read_all)
-            {
+            let writes = output.waiting() >= write_bytes || (read_all && output.waiting() > 0);
+            if writes && !self.readers.pace.starts(now, waits) {
+                return;
+            }
+            if writes && let Some((at, data)) = output.next_write(write_bytes, read_all) {
                 running.pay(now, data.len() as u64);
                 return self.submit(Doing::Write, self.compaction.output, [Step::Write { at, data }]);
             }
@@ -216,7 +225,7 @@ impl Log {
     }
 
     fn read_slice(&mut self, now: Now, source: usize) {
-        let slice = self.slice_bytes();
+        let (slice, waits) = (self.slice_bytes(), self.append_waits());
         let Some(running) = self.compaction.running.as_mut() else { return };
         let facts = running.sources[source];
         if self.compaction.source.is_none() && facts.bytes > 0 {
@@ -224,6 +233,10 @@ impl Log {
             let direct = self.settings.direct;
             return self.submit(Doing::OpenSource, None, [Step::Open { path, how: OpenHow::Read, direct }]);
         }
+        if !self.readers.pace.starts(now, waits) {
+            return;
+        }
+        running.cursor.carry.drain(..std::mem::take(&mut running.cursor.used));
         // A batch that is larger than a slice is read at once.
         let need = match running.cursor.carry.first_chunk() {
             Some(prefix) => Batch::size_from_prefix(prefix, 0).unwrap_or(0),
@@ -317,7 +330,8 @@ impl Log {
         let _ = now;
         let Some(running) = self.compaction.running.as_mut() else { return };
         match std::mem::replace(&mut running.doing, Doing::Nothing) {
-            Doing::Nothing | Doing::Write => {}
+            Doing::Nothing | Doing::Write | Doing::Dissolve => {}
+            Doing::Take => self.take_carried(io),
             Doing::OpenSource => self.compaction.source = script.file(),
             Doing::OpenOutput => self.compaction.output = script.file(),
             Doing::Settle => {
@@ -330,11 +344,11 @@ impl Log {
                     output.finish = Finish::Complete;
                 }
             }
-            Doing::Read => self.take_read(script.data(), io),
+            Doing::Read => self.take_read(script.data()),
         }
     }
 
-    fn take_read(&mut self, data: &[u8], io: &mut dyn Io) {
+    fn take_read(&mut self, data: &[u8]) {
         let Some(running) = self.compaction.running.as_mut() else { return };
         let source = running.sources[running.cursor.source];
         let left = source.bytes.saturating_sub(running.cursor.at);
@@ -350,7 +364,8 @@ impl Log {
         }
         running.cursor.carry.extend_from_slice(&data[..whole as usize]);
         running.cursor.at += whole;
-        self.take_carried(io);
+        running.cursor.more = true;
+        self.due = true;
     }
 
     /// Takes a part of the batches that were read, so that a shard is not held up by all of them; behind the last of a
@@ -362,7 +377,7 @@ impl Log {
         let Some(running) = self.compaction.running.as_mut() else { return };
         running.cursor.more = taken == TakenBatches::Some;
         let ended = running.cursor.at >= source.bytes && taken == TakenBatches::All;
-        if ended && !running.cursor.carry.is_empty() {
+        if ended && running.cursor.used < running.cursor.carry.len() {
             return self.compaction_is_stuck();
         }
         if ended || taken == TakenBatches::Full {
@@ -392,28 +407,42 @@ impl Log {
             Mutant::CleanerForgetsProducers => &nobody,
             _ => &self.producers,
         };
-        let mut used = 0;
+        let mut used = running.cursor.used;
+        let mut slice = Slice::new();
         let mut taken = TakenBatches::All;
         while let Some(batch) = Batch::at(&carry, used).ok()? {
-            if used >= AT_ONCE {
+            if slice.is_over() {
                 taken = TakenBatches::Some;
                 break;
             }
-            let facts =
-                judge(batch, source.base, Some(running.cursor.expected), Some(&self.epochs), mutant).ok()?;
-            if facts.last >= source.end {
-                return None;
-            }
-            running.cursor.expected = facts.last.plus(1);
-            used += batch.size();
-            if running.group.is_none() {
-                if !running.pass.map(batch).ok()? {
-                    taken = TakenBatches::Full;
-                    break;
+            if !running.pass.is_within() {
+                let expected = Some(running.cursor.expected);
+                let facts = judge(batch, source.base, expected, Some(&self.epochs), mutant).ok()?;
+                if facts.last >= source.end {
+                    return None;
                 }
-                continue;
+                running.cursor.expected = facts.last.plus(1);
+                slice.spend_bytes(batch.size());
             }
-            let rewritten = running.pass.rewrite(batch, producers, keep_legacy).ok()?;
+            if running.group.is_none() {
+                match running.pass.map_some(batch, &mut slice).ok()? {
+                    Mapped::Wholly => used += batch.size(),
+                    Mapped::Partly => taken = TakenBatches::Some,
+                    Mapped::Full => taken = TakenBatches::Full,
+                }
+                if taken == TakenBatches::All {
+                    continue;
+                }
+                break;
+            }
+            let Some(rewritten) =
+                running.pass.rewrite_some(batch, producers, keep_legacy, &mut slice).ok()?
+            else {
+                taken = TakenBatches::Some;
+                break;
+            };
+            used += batch.size();
+            slice.spend_bytes(batch.size());
             let output = running.output.as_mut()?;
             output.comes_by(batch);
             match rewritten {
@@ -433,7 +462,7 @@ impl Log {
             output.aborted.extend(running.pass.take_aborted());
         }
         running.cursor.carry = carry;
-        running.cursor.carry.drain(..used);
+        running.cursor.used = used;
         Some(taken)
     }
 }
