@@ -107,7 +107,7 @@ impl KeyMap {
     /// The slot where a search for this hash begins: its high half, scaled to the table: no division, and every slot is as
     /// likely.
     fn home(&self, hash: u128) -> usize {
-        ((hash >> 64) * self.slots.len() as u128 >> 64) as usize
+        (((hash >> 64) * self.slots.len() as u128) >> 64) as usize
     }
 
     /// The slot with this hash, or the empty one where it belongs.
