@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use highwater_base::{LeaderEpoch, Mono, Mutant, Offset};
+use highwater_base::{LeaderEpoch, Mono, Mutant, Now, Offset, WallMs};
 use highwater_engine::batch::Marker;
-use highwater_engine::{LogSettings, Origin, ReadError, Verdict};
+use highwater_engine::{Log, LogSettings, OpenHint, Origin, ReadError, Verdict};
 use highwater_sim::{Loss, SimDisk, SimIo};
 use highwater_tests::points::each;
 use highwater_tests::scenario::{
@@ -269,6 +269,22 @@ fn f10_a_flipped_bit_that_leaves_a_side_file_in_order_is_noticed_by_our_sums() {
             Ok(())
         })
     });
+}
+
+/// A flipped digit of the data directory's `log-start-offset-checkpoint`, which has no checksum: where our own checkpoint says where
+/// the log starts, no record goes, above all not the whole log because it ends before.
+#[test]
+fn f10_a_log_start_that_nobody_set_takes_no_record_away() {
+    let written = written(Mutant::None, 900);
+    for (log_start, clean_stop) in [(3, true), (3, false), (900_000, true), (900_000, false)] {
+        let mut io = SimIo::new(written.disk.clone(), 1);
+        let hint = OpenHint { log_start: Some(Offset::new(log_start)), clean_stop, ..OpenHint::default() };
+        let now = Now { mono: Mono::ZERO, wall: WallMs::new(1_767_225_600_000) };
+        let dir = Stage::path("");
+        let (log, report) = Log::open(&mut io, now, &dir, 7, written.settings, hint).expect("it opens");
+        let found = (log.log_start(), log.log_end().get(), report.removed.len());
+        assert_eq!(found, (Offset::ZERO, written.batches.len() as i64, 0), "{log_start}, clean {clean_stop}");
+    }
 }
 
 /// A transaction index or an epoch checkpoint that is cut short, out of order or no text is made again.

@@ -24,7 +24,8 @@ use crate::{LogSettings, OpenError, RecoveryReport};
 pub struct OpenHint {
     /// The directory was stopped cleanly: nothing needs scanning but the last batches.
     pub clean_stop: bool,
-    /// The log start offset, from the checkpoint file; `None`: the first segment's base.
+    /// The log start offset, from Kafka's checkpoint file; `None`: the first segment's base. Where a checkpoint of ours is in the
+    /// log's directory, that one's holds.
     pub log_start: Option<Offset>,
     /// Up to where Apache Kafka's checkpoint file says that data was flushed. Ours is in the log's directory.
     pub recovery_point: Option<Offset>,
@@ -96,8 +97,8 @@ impl Log {
         report.segments = segments.len();
         report.log_bytes = segments.iter().map(|segment| segment.len).sum();
         let topic_id = topic_id.or(hint.topic_id);
-        let start = [hint.log_start, checkpoint.map(|checkpoint| checkpoint.log_start)];
-        let start = start.into_iter().flatten().max();
+        // Kafka's file has no checksum: beside ours, which has one, nothing follows from it.
+        let start = checkpoint.map(|checkpoint| checkpoint.log_start).or(hint.log_start);
         let mut log = Log::blank(now, dir, owner, settings, topic_id, start.unwrap_or(Offset::ZERO));
         log.epochs_dirty = epochs.is_none() && segments.iter().any(|segment| segment.len > 0);
         log.epochs = epochs.unwrap_or_default();
