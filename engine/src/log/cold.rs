@@ -338,7 +338,7 @@ impl Log {
         // A first read may be all that is wanted, and a truncation waits for its reads.
         let paced = reader.ahead > 1 && !matches!(reader.job, Some(Job::Rebuild { .. }));
         while next < readable && (next < wanted || has_room(reader)) {
-            if paced && !self.readers.pace.starts(now, waits) {
+            if paced && !self.readers.pace.starts(now, waits, unit) {
                 break;
             }
             let len = match &reader.job {

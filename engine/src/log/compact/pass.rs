@@ -186,7 +186,7 @@ impl Log {
             }
             let Some(output) = &mut running.output else { return self.open_output() };
             let writes = output.waiting() >= write_bytes || (read_all && output.waiting() > 0);
-            if writes && !self.readers.pace.starts(now, waits) {
+            if writes && !self.readers.pace.starts(now, waits, write_bytes as u64) {
                 return;
             }
             if writes && let Some((at, data)) = output.next_write(write_bytes, read_all) {
@@ -233,7 +233,7 @@ impl Log {
             let direct = self.settings.direct;
             return self.submit(Doing::OpenSource, None, [Step::Open { path, how: OpenHow::Read, direct }]);
         }
-        if !self.readers.pace.starts(now, waits) {
+        if !self.readers.pace.starts(now, waits, slice) {
             return;
         }
         running.cursor.carry.drain(..std::mem::take(&mut running.cursor.used));
