@@ -1,7 +1,8 @@
-//! Two threads beside a ring for [`Slow`] operations. Those of each run one after another: a ring would give each operation
+//! Three threads beside a ring for [`Slow`] operations. Those of each run one after another: a ring would give each operation
 //! to a worker thread of its own, and a hundred of those contend for the same directory lock. What makes or gives back space
-//! takes long and has one thread; the other does all that somebody soon waits for. (Behind the preparations of other logs
-//! the dozen steps of a checkpoint were never done while the logs were busy.)
+//! takes long and has one thread, and writes, for which an append waits, have one; the third does all that somebody soon waits
+//! for. (Behind the preparations of other logs the dozen steps of a checkpoint were never done while the logs were busy, and
+//! behind the sync of a compacted segment an append waited for tens of milliseconds.)
 
 use std::thread::JoinHandle;
 
@@ -38,10 +39,12 @@ pub(crate) struct SlowLane {
 struct Running {
     /// To the thread that makes and gives back space.
     long: Sender<Asked>,
+    /// To the one that writes.
+    writes: Sender<Asked>,
     /// To the one for everything else.
     short: Sender<Asked>,
     answered: Receiver<Answered>,
-    threads: [JoinHandle<()>; 2],
+    threads: [JoinHandle<()>; 3],
 }
 
 impl SlowLane {
@@ -54,11 +57,13 @@ impl SlowLane {
         self.in_flight += 1;
         let waker = &self.waker;
         let running = self.running.get_or_insert_with(|| start(waker.clone()));
-        let long = matches!(
-            slow,
-            Slow::Prepare { .. } | Slow::Truncate { .. } | Slow::Unlink { .. } | Slow::Close { .. }
-        );
-        let way = if long { &running.long } else { &running.short };
+        let way = match slow {
+            Slow::Prepare { .. } | Slow::Truncate { .. } | Slow::Unlink { .. } | Slow::Close { .. } => {
+                &running.long
+            }
+            Slow::Write { .. } => &running.writes,
+            _ => &running.short,
+        };
         let sent = way.send(Asked { token, file, slow });
         assert!(sent.is_ok(), "the slow lane's thread is gone");
     }
@@ -77,8 +82,8 @@ impl SlowLane {
 impl Drop for SlowLane {
     /// Waits for what was asked: nothing of it may go on behind whoever opens the directory next.
     fn drop(&mut self) {
-        if let Some(Running { long, short, answered, threads }) = self.running.take() {
-            drop((long, short));
+        if let Some(Running { long, writes, short, answered, threads }) = self.running.take() {
+            drop((long, writes, short));
             drop(threads.map(JoinHandle::join));
             drop(answered);
         }
@@ -101,8 +106,10 @@ fn start(waker: Waker) -> Running {
         let thread = std::thread::Builder::new().name(name.to_owned()).spawn(work);
         (asked, thread.expect("the system gave no thread for the slow lane"))
     };
-    let ((long, first), (short, second)) = (lane("hw-space-lane"), lane("hw-slow-lane"));
-    Running { long, short, answered, threads: [first, second] }
+    let (long, first) = lane("hw-space-lane");
+    let (writes, second) = lane("hw-write-lane");
+    let (short, third) = lane("hw-slow-lane");
+    Running { long, writes, short, answered, threads: [first, second, third] }
 }
 
 impl std::fmt::Debug for SlowLane {

@@ -10,7 +10,7 @@
 //! | syncs that somebody waits for | the ring's one worker | they block; there is no other way |
 //! | flushes | the ring's one worker, one at a time for each device | those asked for meanwhile share the next |
 //! | plain direct writes that would have to wait for the file's lock | the slow lane | a ring would start a worker |
-//! | names, lengths, preparation, other syncs, the last close | the slow lane, two threads | a ring would hand each to a worker of its own |
+//! | names, lengths, preparation, other syncs, the last close | the slow lane, three threads | a ring would hand each to a worker of its own |
 
 mod entry;
 mod file_ops;
