@@ -342,12 +342,25 @@ fn r87_an_older_epoch_is_refused_for_good() {
 /// KAFKA-18575, 18464, as far as the log goes: an abort of nothing is taken and holds nobody, and the producer goes on.
 #[test]
 fn r83_an_abort_of_nothing_is_taken() {
-    let mut stage = Stage::new(small(Mutant::None));
-    stage.coordinator(&marker(Marker::Abort, 7, 0, stage.time())).unwrap();
-    stage.commit();
-    assert_eq!(stage.log.aborted_in(Offset::ZERO, stage.log.log_end()), []);
-    assert_eq!(stage.log.last_stable_offset(), stage.log.log_end());
-    stage.client(&transactional(7, 0, 0, stage.time())).unwrap();
-    stage.commit();
-    assert_eq!(stage.log.last_stable_offset(), Offset::new(1));
+    holds_and_catches(Mutant::EmptyAbortFences, |mutant| {
+        let mut stage = Stage::new(small(mutant));
+        // Before the producer's first transaction, and again after each that was committed.
+        for sequence in 0..3 {
+            stage
+                .coordinator(&marker(Marker::Abort, 7, 0, stage.time()))
+                .map_err(|error| error.to_string())?;
+            stage.commit();
+            let end = stage.log.log_end();
+            ensure(stage.log.aborted_in(Offset::ZERO, end).is_empty(), || "something is aborted".into())?;
+            ensure(stage.log.last_stable_offset() == end, || "readers are held".into())?;
+            stage.client(&transactional(7, 0, sequence, stage.time())).map_err(|error| error.to_string())?;
+            stage.commit();
+            ensure(stage.log.last_stable_offset() == end, || "an open transaction is read".into())?;
+            stage
+                .coordinator(&marker(Marker::Commit, 7, 0, stage.time()))
+                .map_err(|error| error.to_string())?;
+            stage.commit();
+        }
+        Ok(())
+    });
 }

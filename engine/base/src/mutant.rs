@@ -93,6 +93,8 @@ mutants! {
     ProducersNotReplayed = "producers_not_replayed",
     /// A marker needs a higher epoch than the one before (R82, KAFKA-19999).
     MarkerNeedsNewerEpoch = "marker_needs_newer_epoch",
+    /// An abort of a producer without an open transaction fences it (R83, KAFKA-18575).
+    EmptyAbortFences = "empty_abort_fences",
     /// A manifest is believed whatever became of the files that it lists.
     ManifestTrusted = "manifest_trusted",
     /// A deleted segment becomes the next one as it is, its old bytes in it (D01).

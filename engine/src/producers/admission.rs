@@ -146,7 +146,8 @@ impl Producers {
             return Err(ProducerError::Fenced { producer, expected, found });
         }
         if let Some(marker) = batch.marker {
-            if same_epoch && self.mutant == Mutant::MarkerNeedsNewerEpoch {
+            let empty = self.mutant == Mutant::EmptyAbortFences && entry.open_transaction().is_none();
+            if empty || (same_epoch && self.mutant == Mutant::MarkerNeedsNewerEpoch) {
                 let (expected, found) = (entry.epoch().get() + 1, batch.epoch.get());
                 return Err(ProducerError::Fenced { producer, expected, found });
             }
