@@ -1,7 +1,7 @@
 //! The manifest of a data directory, damaged by the thousand: it is ignored or believed, without a panic, and takes no more memory
 //! than its bytes twice until its checksum is right. Inputs as in `fuzz.rs`.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use allocation_counter::measure;
 use highwater_base::{ProducerEpoch, ProducerId};
@@ -9,6 +9,7 @@ use highwater_engine::batch::BatchBuilder;
 use highwater_engine::{Engine, EngineConfig, Manifest};
 use highwater_io::PosixIo;
 use highwater_tests::fuzz::{Outcome, Until, fuzz};
+use highwater_tests::loop_disk::Scratch;
 
 /// The line that says why it is ignored, and what a read takes besides its bytes.
 const FIXED: u64 = 128 << 10;
@@ -17,44 +18,30 @@ const ENTRY_FACTOR: u64 = 64;
 
 const NAME: &str = "highwater.manifest";
 
-/// A directory that is removed when dropped.
-struct Scratch(PathBuf);
-
-impl Scratch {
-    fn new() -> Scratch {
-        let memory = Path::new("/dev/shm");
-        let top = if memory.is_dir() { memory.to_path_buf() } else { std::env::temp_dir() };
-        Scratch(top.join(format!("highwater-fuzz-manifest-{}", std::process::id())))
-    }
-
-    /// What a clean stop writes of so many logs.
-    fn manifest_of(&self, logs: usize) -> Vec<u8> {
-        drop(std::fs::remove_dir_all(&self.0));
-        let engine = Engine::open(EngineConfig::at(&self.0)).expect("an engine");
-        for number in 0..logs {
-            let log = engine.log(&format!("orders-{number}")).expect("a log");
-            for sequence in 0..number as i32 {
-                let batch = BatchBuilder::new()
-                    .producer(ProducerId::new(7), ProducerEpoch::new(0), sequence)
-                    .record(1_700_000_000_000, Some(b"key"), Some(&[9; 3000]));
-                log.append(batch.build()).expect("an append");
-            }
+/// What a clean stop writes of so many logs in `dir`.
+fn manifest_of(dir: &Path, logs: usize) -> Vec<u8> {
+    drop(std::fs::remove_dir_all(dir));
+    let engine = Engine::open(EngineConfig::at(dir)).expect("an engine");
+    for number in 0..logs {
+        let log = engine.log(&format!("orders-{number}")).expect("a log");
+        for sequence in 0..number as i32 {
+            let batch = BatchBuilder::new()
+                .producer(ProducerId::new(7), ProducerEpoch::new(0), sequence)
+                .record(1_700_000_000_000, Some(b"key"), Some(&[9; 3000]));
+            log.append(batch.build()).expect("an append");
         }
-        engine.close().expect("a clean stop");
-        std::fs::read(self.0.join(NAME)).expect("the manifest of a clean stop")
     }
-}
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        drop(std::fs::remove_dir_all(&self.0));
-    }
+    engine.close().expect("a clean stop");
+    std::fs::read(dir.join(NAME)).expect("the manifest of a clean stop")
 }
 
 #[test]
 fn manifests_are_ignored_or_believed() {
-    let scratch = Scratch::new();
-    let corpus = [0, 1, 2, 9].map(|logs| scratch.manifest_of(logs)).to_vec();
+    let memory = Path::new("/dev/shm");
+    let top = if memory.is_dir() { memory.to_path_buf() } else { std::env::temp_dir() };
+    let scratch = Scratch::new(&top, "highwater-fuzz-manifest").expect("a directory");
+    let dir = scratch.path();
+    let corpus = [0, 1, 2, 9].map(|logs| manifest_of(dir, logs)).to_vec();
     let io = std::cell::RefCell::new(PosixIo::new().expect("descriptors"));
     let mend = |bytes: &mut [u8]| {
         if let Some(at) = bytes.len().checked_sub(4) {
@@ -63,11 +50,11 @@ fn manifests_are_ignored_or_believed() {
         }
     };
     fuzz("manifest", corpus, Until::asked_or(20_000), mend, |input| {
-        std::fs::write(scratch.0.join(NAME), input).expect("written");
+        std::fs::write(dir.join(NAME), input).expect("written");
         let mut said = String::new();
         let info = measure(|| {
             let (manifest, ignored) =
-                Manifest::load(&mut *io.borrow_mut(), &scratch.0).expect("a directory that can be read");
+                Manifest::load(&mut *io.borrow_mut(), dir).expect("a directory that can be read");
             let known = manifest.log("orders-1").is_some();
             said =
                 ignored.map_or_else(|| format!("believed, {known}"), |why| why.split(": ").skip(1).collect());

@@ -161,10 +161,9 @@ impl Log {
             Purpose::Open(base) => self.opened(base, script, io),
             Purpose::Scrub { segment, from } => self.scrubbed(now, segment, from, script),
             Purpose::Rename => self.renamed(),
-            Purpose::Remove => self.removed_files(),
-            Purpose::Compact => self.pass_slice_done(now, script, io),
+            Purpose::Compact => self.pass_slice_done(script, io),
             Purpose::CompactSwap => self.swapped(),
-            Purpose::CompactEnd => {}
+            Purpose::Remove | Purpose::CompactEnd => {}
             Purpose::Move => self.move_slice_done(script, io),
             Purpose::MoveSwitch => self.arrived(io),
             Purpose::MoveEnd => self.move_ended(true),

@@ -300,8 +300,6 @@ impl Log {
         if hurries { Duration::ZERO } else { rest_of(late.unwrap_or_default()) }
     }
 
-    pub(super) fn removed_files(&mut self) {}
-
     pub(super) fn rest_deadline(&self) -> Option<Mono> {
         let idle = self.readers.idle_from?;
         (self.state == State::Open && !self.resting).then(|| idle.plus(REST_AFTER))

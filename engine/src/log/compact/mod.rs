@@ -241,7 +241,7 @@ impl Log {
     }
 
     /// A slice came to its end.
-    pub(super) fn pass_slice_done(&mut self, now: Now, script: &Script, io: &mut dyn Io) {
+    pub(super) fn pass_slice_done(&mut self, script: &Script, io: &mut dyn Io) {
         if self.compaction.running.is_none() {
             // The pass was dropped meanwhile: by a failure, which ends everything.
             if let Some(file) = script.file().filter(|file| !self.has_open(*file)) {
@@ -249,7 +249,7 @@ impl Log {
             }
             return;
         }
-        self.take_slice(now, script, io);
+        self.take_slice(script, io);
     }
 
     fn has_open(&self, file: FileId) -> bool {

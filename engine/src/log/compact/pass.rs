@@ -326,8 +326,7 @@ impl Log {
     }
 
     /// Takes what a slice brought.
-    pub(super) fn take_slice(&mut self, now: Now, script: &Script, io: &mut dyn Io) {
-        let _ = now;
+    pub(super) fn take_slice(&mut self, script: &Script, io: &mut dyn Io) {
         let Some(running) = self.compaction.running.as_mut() else { return };
         match std::mem::replace(&mut running.doing, Doing::Nothing) {
             Doing::Nothing | Doing::Write | Doing::Dissolve => {}
